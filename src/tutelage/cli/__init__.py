@@ -1,0 +1,63 @@
+"""The command line: ``demo · teach · distill · resume · evaluate · report · list``; tyro is imported here only."""
+
+import sys
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+
+from tutelage import __version__
+from tutelage.cli.demo import demo
+from tutelage.cli.look import evaluate, report, show
+from tutelage.cli.train import carry_on, distill, teach
+from tutelage.errors import Interrupted, TutelageError, UnknownNameError
+
+__all__ = ["main"]
+
+COMMANDS: Mapping[str, tuple[Callable[[Sequence[str]], None], str]] = {
+    "demo": (demo, "a teacher, every method and a page on handwritten digits, in minutes"),
+    "teach": (teach, "train a network with labels alone"),
+    "distill": (distill, "distil a teacher into a student"),
+    "resume": (carry_on, "go on with a run that was stopped"),
+    "evaluate": (evaluate, "measure the accuracy of a stored network"),
+    "report": (report, "write one HTML page about many runs"),
+    "list": (show, "methods, models, recipes and data sets"),
+}
+
+
+def _help() -> str:
+    lines = [f"  tutelage {name:9} {what}" for name, (_, what) in COMMANDS.items()]
+    return "\n".join(
+        [
+            "tutelage: knowledge distillation by how samples relate",
+            "",
+            *lines,
+            "",
+            "`tutelage COMMAND --help` shows the options of a command; --debug adds the traceback to an error.",
+        ]
+    )
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run the command line; errors of the user's making are one line and exit code 2.
+
+    Args:
+        args: The words after ``tutelage``; by default those of the process.
+    """
+    words = list(sys.argv[1:] if args is None else args)
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    if not words or words[0] in ("-h", "--help"):
+        print(_help())
+        return
+    if words[0] == "--version":
+        print(f"tutelage {__version__}")
+        return
+    warnings.filterwarnings("ignore", module="lightning_fabric")
+    try:
+        if words[0] not in COMMANDS:
+            raise UnknownNameError("command", words[0], COMMANDS)
+        COMMANDS[words[0]][0](words[1:])
+    except (TutelageError, KeyboardInterrupt) as error:
+        if debug:
+            raise
+        print(f"tutelage: {error or 'stopped'}", file=sys.stderr)
+        sys.exit(130 if isinstance(error, KeyboardInterrupt) else 2)

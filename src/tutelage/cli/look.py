@@ -1,0 +1,144 @@
+"""``tutelage evaluate``, ``report`` and ``list``: they train nothing."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import tyro
+from tyro.conf import Positional
+
+from tutelage.engine import EngineConfig, evaluate_network
+from tutelage.errors import UnknownNameError
+from tutelage.methods import METHODS, card_of
+from tutelage.models import ZOO
+from tutelage.recipes import RECIPES
+
+__all__ = ["evaluate", "report", "show"]
+
+Rows = list[tuple[str, ...]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    """Measure the accuracy of a stored network.
+
+    Args:
+        network: A run directory, or a .safetensors file with its card beside it.
+        data: The images; by default those it was trained on.
+        split: The test images, or a part of the training images as it is cut by default.
+        engine: Where and how.
+    """
+
+    network: Positional[Path]
+    data: str | None = None
+    split: Literal["test", "validation", "train"] = "test"
+    engine: EngineConfig = field(default_factory=EngineConfig)
+
+
+def evaluate(args: Sequence[str]) -> None:
+    """Carry out ``tutelage evaluate``."""
+    asked = tyro.cli(Evaluate, args=args, prog="tutelage evaluate")
+    facts = evaluate_network(asked.network, data=asked.data, split=asked.split, engine=asked.engine)
+    print(json.dumps(facts, indent=1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Write one self-contained HTML page about all runs below some directories.
+
+    Args:
+        runs: The directories.
+        out: The page.
+        title: Its heading.
+        table: Print the table as Markdown as well.
+    """
+
+    runs: Positional[tuple[Path, ...]] = (Path("runs"),)
+    out: Path = Path("runs/report.html")
+    title: str = "Distillation report"
+    table: bool = False
+
+
+def report(args: Sequence[str]) -> None:
+    """Carry out ``tutelage report``."""
+    from tutelage.report import markdown_table, write_page
+
+    asked = tyro.cli(Report, args=args, prog="tutelage report")
+    print(write_page(list(asked.runs), asked.out, title=asked.title))
+    if asked.table:
+        print(markdown_table(list(asked.runs)))
+
+
+def _methods() -> Rows:
+    fields = ("Paper", "Reads", "Labels", "Trains")
+    return [("method", *fields), *((name, *(card_of(name)[key] for key in fields)) for name in METHODS)]
+
+
+def _models() -> Rows:
+    from torch import nn
+
+    def weights(network: nn.Module) -> str:
+        return f"{sum(p.numel() for p in network.parameters()):,}"
+
+    return [
+        ("model", "weights (100 classes)"),
+        *((f"zoo:{name}", weights(make(100))) for name, make in ZOO.items()),
+    ]
+
+
+def _recipes() -> Rows:
+    return [
+        ("recipe", "what it is"),
+        *((name, (make.__doc__ or "").strip()) for name, make in RECIPES.items()),
+    ]
+
+
+def _data() -> Rows:
+    return [
+        ("data", "what it is"),
+        ("digits", "1,797 handwritten digits of 8 × 8 pixels that come with scikit-learn"),
+        ("cifar10, cifar100", "Parquet files under $TUTELAGE_DATA/<name>/, else the Hugging Face hub"),
+        ("folder:PATH", "one folder of images a class; PATH/train and PATH/test (or val) where they exist"),
+        (
+            "hf:NAME[:image:label]",
+            "any image classification set of the Hugging Face hub, or a local folder of one",
+        ),
+    ]
+
+
+CATALOGUE: Mapping[str, Callable[[], Rows]] = {
+    "methods": _methods,
+    "models": _models,
+    "recipes": _recipes,
+    "data": _data,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class List:
+    """Show what there is: methods, models, recipes and data sets.
+
+    Args:
+        what: methods, models, recipes, data, or all.
+    """
+
+    what: Positional[str] = "all"
+
+
+def show(args: Sequence[str]) -> None:
+    """Carry out ``tutelage list``."""
+    from rich.console import Console
+    from rich.table import Table
+
+    asked = tyro.cli(List, args=args, prog="tutelage list")
+    if asked.what not in (*CATALOGUE, "all"):
+        raise UnknownNameError("list", asked.what, [*CATALOGUE, "all"])
+    for title, rows in CATALOGUE.items():
+        if asked.what in (title, "all"):
+            header, *lines = rows()
+            table = Table(*header, title=title, title_justify="left", title_style="bold")
+            for line in lines:
+                table.add_row(*line)
+            Console().print(table)

@@ -1,0 +1,31 @@
+"""The engine: stages, loop, state, evaluation; devices, precision and ranks are Lightning Fabric's."""
+
+from tutelage.engine.config import (
+    DataConfig,
+    EngineConfig,
+    OptimizerConfig,
+    RunConfig,
+    ScheduleConfig,
+    StageConfig,
+    StudentConfig,
+    TeacherConfig,
+    from_json,
+    to_json,
+)
+from tutelage.engine.run import evaluate_network, resume, start
+
+__all__ = [
+    "DataConfig",
+    "EngineConfig",
+    "OptimizerConfig",
+    "RunConfig",
+    "ScheduleConfig",
+    "StageConfig",
+    "StudentConfig",
+    "TeacherConfig",
+    "evaluate_network",
+    "from_json",
+    "resume",
+    "start",
+    "to_json",
+]

@@ -1,0 +1,302 @@
+"""A run as data: frozen dataclasses that a recipe fills and ``config.json`` keeps.
+
+``to_json`` and ``from_json`` are inverse to each other, so the file repeats the run.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from tutelage.errors import ConfigError, UnknownNameError
+from tutelage.methods import METHODS, MethodConfig
+from tutelage.methods.base import check_at_least, check_positive
+
+__all__ = [
+    "DataConfig",
+    "EngineConfig",
+    "OptimizerConfig",
+    "RunConfig",
+    "ScheduleConfig",
+    "StageConfig",
+    "StudentConfig",
+    "TeacherConfig",
+    "from_json",
+    "to_json",
+]
+
+FORMAT = "tutelage-run/1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Which images, and how they are served.
+
+    Args:
+        name: ``digits``, ``cifar10``, ``cifar100``, ``folder:PATH`` or ``hf:NAME[:image:label]``.
+        size: Side of the images the networks see; by default that of the data, 224 for photographs.
+        validation: Share of the training images held out to choose the best epoch.
+        batch_size: Images a step, over all ranks together.
+        images_per_class: With a number M, batches hold batch_size / M classes with M images each.
+        workers: Processes that read images from disk where the data set does not fit in memory.
+    """
+
+    name: str = "digits"
+    size: int | None = None
+    validation: float = 0.1
+    batch_size: int = 64
+    images_per_class: int | None = None
+    workers: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.validation < 1:
+            raise ConfigError(f"validation is a share between 0 and 1, got {self.validation}")
+        check_positive(batch_size=self.batch_size)
+        if self.images_per_class is not None and (
+            self.images_per_class < 1 or self.batch_size % self.images_per_class
+        ):
+            raise ConfigError(
+                f"images_per_class must divide the batch size {self.batch_size}, got {self.images_per_class}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudentConfig:
+    """The network that is trained.
+
+    Args:
+        model: ``zoo:NAME``, ``timm:NAME``, ``hf:NAME`` or ``python:pkg.module:factory``.
+        pretrained: Start from the weights that timm or the hub has for it.
+        taps: Role → module path, where the model's own roles do not fit.
+    """
+
+    model: str = "zoo:digits_small"
+    pretrained: bool = False
+    taps: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherConfig:
+    """The network that teaches.
+
+    Args:
+        weights: A run directory, or a ``.safetensors`` file with its card beside it.
+        batch_size: Largest number of images it sees at once.
+        taps: Role → module path, where the model's own roles do not fit.
+        allow_bad: Go on with a teacher that is no better than chance.
+    """
+
+    weights: str
+    batch_size: int | None = None
+    taps: Mapping[str, str] = field(default_factory=dict)
+    allow_bad: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """How the weights move.
+
+    Args:
+        name: ``sgd`` or ``adamw``.
+        lr: Highest learning rate.
+        momentum: Of SGD.
+        nesterov: Of SGD.
+        weight_decay: On every weight.
+        clip: Largest norm of the gradient, or ``None``.
+        accumulate: Batches a step.
+    """
+
+    name: Literal["sgd", "adamw"] = "sgd"
+    lr: float = 0.05
+    momentum: float = 0.9
+    nesterov: bool = True
+    weight_decay: float = 5e-4
+    clip: float | None = None
+    accumulate: int = 1
+
+    def __post_init__(self) -> None:
+        check_positive(lr=self.lr, accumulate=self.accumulate)
+        check_at_least(0, momentum=self.momentum, weight_decay=self.weight_decay)
+        if self.clip is not None:
+            check_positive(clip=self.clip)
+        if self.nesterov and self.name == "sgd" and self.momentum == 0:
+            raise ConfigError("Nesterov momentum needs momentum > 0, got 0: set nesterov=False")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleConfig:
+    """How the learning rate moves.
+
+    Args:
+        name: ``multistep``, ``cosine``, ``onecycle`` or ``constant``.
+        milestones: Of multistep: shares of the training after which the rate is multiplied by ``gamma``
+            (5/8, 3/4 and 7/8 are epochs 150, 180 and 210 of 240).
+        gamma: Of multistep.
+        warmup: Share of the training over which the rate rises linearly from zero.
+        floor: Of cosine and onecycle: the last rate as a share of the highest.
+    """
+
+    name: Literal["multistep", "cosine", "onecycle", "constant"] = "onecycle"
+    milestones: tuple[float, ...] = (0.625, 0.75, 0.875)
+    gamma: float = 0.1
+    warmup: float = 0.2
+    floor: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.warmup < 1:
+            raise ConfigError(f"warmup is a share of the training in [0, 1), got {self.warmup}")
+        if list(self.milestones) != sorted(self.milestones) or not all(0 < m < 1 for m in self.milestones):
+            raise ConfigError(f"milestones are rising shares of the training, got {self.milestones}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageConfig:
+    """One stage: what is minimised, for how long, and how.
+
+    Args:
+        name: Under which its metrics are written.
+        epochs: Passes over the training set.
+        method: Settings of a method, or ``None`` for labels alone.
+        optimizer: How the weights move.
+        schedule: How the learning rate moves.
+    """
+
+    name: str = "student"
+    epochs: int = 30
+    method: MethodConfig | None = None
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1:
+            raise ConfigError(f"a stage needs at least one epoch, got {self.epochs}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineConfig:
+    """Where and how it is computed, and what is written.
+
+    Args:
+        accelerator: ``cpu``, ``cuda``, ``mps`` or ``auto``.
+        devices: Number of processes.
+        precision: ``32``, ``bf16``, ``16``, or ``auto``: bf16 where the hardware computes it natively.
+        channels_last: Keep images and weights in that memory format.
+        compile: Compile student and teacher.
+        validate_every: Epochs between validations; the last epoch is always validated.
+        log_every: Steps between two lines of metrics.
+        save_every: Seconds between two checkpoints within an epoch.
+        sinks: Beside the metrics file: ``tensorboard``, ``wandb``.
+    """
+
+    accelerator: str = "auto"
+    devices: int = 1
+    precision: Literal["auto", "32", "bf16", "16"] = "auto"
+    channels_last: bool = True
+    compile: bool = False
+    validate_every: int = 1
+    log_every: int = 50
+    save_every: float = 60.0
+    sinks: tuple[Literal["tensorboard", "wandb"], ...] = ()
+
+    def __post_init__(self) -> None:
+        check_positive(devices=self.devices, validate_every=self.validate_every, log_every=self.log_every)
+        check_at_least(0, save_every=self.save_every)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """One whole run.
+
+    Args:
+        data: Which images.
+        student: Which network is trained.
+        teacher: Which network teaches, or ``None``.
+        stages: What happens, in order.
+        engine: Where and how.
+        seed: Of the initial weights, the order of samples and the views. The validation split does not
+            depend on it, so that all seeds are judged on the same images.
+    """
+
+    data: DataConfig = field(default_factory=DataConfig)
+    student: StudentConfig = field(default_factory=StudentConfig)
+    teacher: TeacherConfig | None = None
+    stages: tuple[StageConfig, ...] = (StageConfig(),)
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.stages:
+            raise ConfigError("a run needs at least one stage, got none")
+        methods = [stage.method.name for stage in self.stages if stage.method]
+        if methods and self.teacher is None:
+            raise ConfigError(f"the method {methods[0]!r} needs a teacher, and none is given: name one")
+        if self.teacher is not None and not methods:
+            raise ConfigError(
+                "a teacher is given but no method that would use it: name one, or teach without"
+            )
+
+    @property
+    def method(self) -> MethodConfig | None:
+        """The method of the last stage that has one."""
+        return next((stage.method for stage in reversed(self.stages) if stage.method), None)
+
+
+def to_json(config: RunConfig) -> dict[str, Any]:
+    """The run as plain JSON values.
+
+    Example:
+        >>> to_json(RunConfig())["data"]["name"]
+        'digits'
+    """
+    content: dict[str, Any] = {"format": FORMAT, "kind": "distill" if config.teacher else "teach"}
+    content |= _converter().unstructure(config)
+    method = config.method
+    content["method"] = {"name": method.name, **dataclasses.asdict(method)} if method else None  # type: ignore[call-overload]
+    return content
+
+
+def from_json(content: Mapping[str, Any]) -> RunConfig:
+    """The run that :func:`to_json` wrote.
+
+    Raises:
+        ConfigError: if it is not such a run, names an unknown setting or a value of the wrong type.
+
+    Example:
+        >>> from_json(to_json(RunConfig(seed=3))).seed
+        3
+    """
+    from cattrs import BaseValidationError, transform_error
+
+    if content.get("format") != FORMAT:
+        raise ConfigError(f"this is not a run of format {FORMAT!r}: it says {content.get('format')!r}")
+    plain = {key: value for key, value in content.items() if key not in ("format", "kind", "method")}
+    try:
+        run: RunConfig = _converter().structure(plain, RunConfig)
+    except BaseValidationError as error:
+        raise ConfigError("the run cannot be read: " + "; ".join(transform_error(error))) from error
+    return run
+
+
+def _converter() -> Any:
+    from cattrs import Converter
+
+    converter = Converter(forbid_extra_keys=True, prefer_attrib_converters=True)
+    plain = Converter(forbid_extra_keys=True)
+
+    def write(method: MethodConfig | None) -> dict[str, Any] | None:
+        return {"name": method.name, **plain.unstructure(method)} if method else None
+
+    def read(content: dict[str, Any] | None, _: object) -> MethodConfig | None:
+        if content is None:
+            return None
+        name = content.get("name", "")
+        if name not in METHODS:
+            raise UnknownNameError("method", name, METHODS)
+        settings = {key: value for key, value in content.items() if key != "name"}
+        method: MethodConfig = plain.structure(settings, METHODS[name])
+        return method
+
+    for kind in (MethodConfig | None, *METHODS.values()):
+        converter.register_unstructure_hook(kind, write)
+    converter.register_structure_hook(MethodConfig | None, read)
+    return converter

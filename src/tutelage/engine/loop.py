@@ -1,0 +1,249 @@
+"""The loop: batches in, optimiser steps out; it never waits for the accelerator but to write a line of metrics."""
+
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+import torch
+from torch.optim import SGD, AdamW, Optimizer
+
+from tutelage.engine.config import OptimizerConfig, StageConfig
+from tutelage.engine.objective import Objective
+from tutelage.engine.progress import Progress
+from tutelage.engine.schedule import rate_at
+from tutelage.engine.session import Session
+from tutelage.engine.sinks import MetricsLog
+from tutelage.engine.state import State
+from tutelage.errors import Interrupted, RunError
+from tutelage.methods import Method
+from tutelage.models import save_network
+from tutelage.types import Batch, Outputs
+
+__all__ = ["StageLoop", "make_optimizer"]
+
+
+def make_optimizer(config: OptimizerConfig, weights: list[torch.nn.Parameter]) -> Optimizer:
+    """The optimiser of a stage.
+
+    Example:
+        >>> type(make_optimizer(OptimizerConfig(name="adamw"), [torch.nn.Parameter(torch.ones(1))])).__name__
+        'AdamW'
+    """
+    if config.name == "adamw":
+        return AdamW(weights, lr=config.lr, weight_decay=config.weight_decay)
+    return SGD(
+        weights,
+        lr=config.lr,
+        momentum=config.momentum,
+        nesterov=config.nesterov,
+        weight_decay=config.weight_decay,
+    )
+
+
+@contextmanager
+def polite_stop() -> Iterator[Callable[[], bool]]:
+    """Turn the first Ctrl-C or SIGTERM into a question the loop asks after each step; a second one kills.
+
+    Example:
+        >>> with polite_stop() as asked:
+        ...     asked()
+        False
+    """
+    asked: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    try:
+        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # signals can be caught in the main thread only
+        before = {}
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@dataclass
+class StageLoop:
+    """One stage under way.
+
+    Args:
+        session: The parts of the run.
+        stage: Its settings.
+        objective: Batch → terms.
+        method: The bare method of the stage, told of every step.
+        state: Saved and restored; holds the wrapped student, position, meter and optimiser.
+    """
+
+    session: Session
+    stage: StageConfig
+    objective: Objective
+    method: Method | None
+    state: State
+
+    def run(self, log: MetricsLog) -> None:
+        """Train from where the state stands to the end of the stage.
+
+        Raises:
+            Interrupted: after Ctrl-C or SIGTERM, with everything saved.
+            RunError: if the loss is no longer finite.
+        """
+        self._log, position = log, self.state.position
+        loader = self.session.loader()
+        self._batches, self._total = loader.num_batches, self.stage.epochs * loader.num_batches
+        if self.method is not None and position.step == 0:
+            self.method.prepare(self.session.teacher, lambda: self.session.judge.batches("train"))
+        self._marked = self._saved = time.monotonic()
+        self._images = 0
+        title = f"{self.stage.method.name if self.stage.method else 'labels'} · {self.session.config.student.model}"
+        with Progress(title, self._total, show=self.session.fabric.is_global_zero) as self._progress:
+            self._progress.start_at(position.step)
+            with polite_stop() as asked:
+                while position.epoch < self.stage.epochs:
+                    self.state.student.train()
+                    for batch in loader.epoch(position.epoch, start=position.batch):
+                        self._step(batch)
+                        self._look_around(asked)
+                    self._end_epoch()
+
+    def _step(self, batch: Batch) -> None:
+        position, accumulate = self.state.position, self.stage.optimizer.accumulate
+        first = position.batch - position.batch % accumulate
+        parts = min(accumulate, self._batches - first)
+        due = position.batch + 1 == first + parts
+        with self._unsynced(due):
+            student: Outputs = self.state.student(batch.images)
+            teacher = self.session.teacher(batch) if self.method is not None else None
+            terms = self.objective(student, teacher, batch)
+            total = torch.stack([term.value * term.weight for term in terms.values()]).sum() / parts
+            self.session.fabric.backward(total)
+        correct = (student.logits.detach().argmax(1) == batch.labels).sum()
+        self.state.meter.add(terms, correct=correct, count=len(batch.ids))
+        self._images += len(batch.ids) * self.session.fabric.world_size
+        if due:
+            self._update(position.step / self._total)
+        position.batch += 1
+        position.step += 1
+        if due and self.method is not None:
+            self.method.after_step(position.step / self._batches)
+
+    def _unsynced(self, due: bool) -> AbstractContextManager[Any]:
+        if due or self.session.fabric.world_size == 1:
+            return nullcontext()
+        context: AbstractContextManager[Any] = self.session.fabric.no_backward_sync(self.state.student)
+        return context
+
+    def _update(self, done: float) -> None:
+        optimizer = self.state.optimizer
+        for group in optimizer.param_groups:
+            group["lr"] = self.stage.optimizer.lr * rate_at(self.stage.schedule, done)
+        if self.stage.optimizer.clip is not None:
+            self.session.fabric.clip_gradients(
+                self.state.student, optimizer, max_norm=self.stage.optimizer.clip, error_if_nonfinite=False
+            )
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    def _look_around(self, asked: Callable[[], bool]) -> None:
+        """After a step: show it, log it, save it or stop, each when its time has come."""
+        position, engine = self.state.position, self.session.config.engine
+        self._progress.step(position.step)
+        logs = position.step == 1 or position.step % engine.log_every == 0
+        if logs:
+            self._write_metrics()
+        if position.batch % self.stage.optimizer.accumulate:
+            return  # gradients are half gathered: not a state that could be saved
+        if self.session.fabric.world_size > 1 and not logs:
+            return  # ranks agree now and then, not every step
+        if self._agreed(asked()):
+            self._save()
+            raise Interrupted(
+                f"stopped at epoch {position.epoch}, step {position.step}; everything is saved: "
+                f"go on with `tutelage resume {self.state.run.path}`"
+            )
+        if self._agreed(time.monotonic() - self._saved > engine.save_every):
+            self._save()
+
+    def _agreed(self, flag: bool) -> bool:
+        """Whether any rank says so: all must save together, and their clocks and signals differ."""
+        fabric = self.session.fabric
+        return (
+            flag
+            if fabric.world_size == 1
+            else bool(fabric.all_reduce(torch.tensor(float(flag)), reduce_op="sum"))
+        )
+
+    def _write_metrics(self) -> None:
+        position, reading = self.state.position, self.state.meter.read()
+        if not math.isfinite(reading["loss"]):
+            raise RunError(
+                f"the loss is {reading['loss']} at step {position.step}: {reading['terms']}; lower the learning rate, "
+                f"clip the gradient, or look at the largest term; the checkpoint before it is kept"
+            )
+        rate = self._clock()
+        self._log.write(
+            {
+                "kind": "train",
+                "stage": self.stage.name,
+                "epoch": position.step / self._batches,
+                "step": position.step,
+                "lr": self.state.optimizer.param_groups[0]["lr"],
+                "images_per_second": rate,
+                **reading,
+            }
+        )
+        figures = f"loss {reading['loss']:.3f}, accuracy {reading['accuracy']:.1%}, {rate:,.0f} images/s"
+        self._progress.note(position.step, figures)
+
+    def _clock(self) -> float:
+        """Count the seconds since the clock was last asked; images a second in that time."""
+        now = time.monotonic()
+        seconds, images = now - self._marked, self._images
+        self.state.position.seconds += seconds
+        self._marked, self._images = now, 0
+        return images / max(seconds, 1e-9)
+
+    def _end_epoch(self) -> None:
+        position, every = self.state.position, self.session.config.engine.validate_every
+        self._clock()
+        position.epoch, position.batch = position.epoch + 1, 0
+        if position.epoch % every == 0 or position.epoch == self.stage.epochs:
+            self._validate()
+        self._save()
+
+    def _validate(self) -> None:
+        position, network = self.state.position, self.session.student
+        score = self.session.judge.score_network(network, "validation")
+        self._log.write(
+            {
+                "kind": "validation",
+                "stage": self.stage.name,
+                "epoch": position.epoch,
+                "step": position.step,
+                "accuracy": score.accuracy,
+                "loss": score.loss,
+            }
+        )
+        if score.accuracy > position.best:
+            position.best, position.best_epoch = score.accuracy, position.epoch
+            if self.session.fabric.is_global_zero:
+                save_network(network, self.state.run.best)
+        self._progress.note(position.step, f"validation accuracy {score.accuracy:.1%}")
+        self._marked = time.monotonic()
+
+    def _save(self) -> None:
+        position, teacher = self.state.position, self.session.teacher
+        self._clock()
+        position.metrics = self._log.size()
+        position.calls = teacher.calls * self.session.fabric.world_size if teacher else 0
+        self.state.save()
+        self._marked = self._saved = time.monotonic()

@@ -1,0 +1,254 @@
+"""From a config to a finished run directory, in one go or in as many as it takes."""
+
+import datetime
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tutelage import __version__
+from tutelage.data import open_dataset
+from tutelage.engine.config import DataConfig, EngineConfig, RunConfig, from_json, to_json
+from tutelage.engine.evaluation import Judge, Split
+from tutelage.engine.loop import StageLoop, make_optimizer
+from tutelage.engine.meter import Meter
+from tutelage.engine.objective import Objective
+from tutelage.engine.session import Session, open_fabric
+from tutelage.engine.sinks import MetricsLog
+from tutelage.engine.state import Position, State, saved_stage
+from tutelage.errors import ConfigError, RunError
+from tutelage.models import load_network, save_network
+from tutelage.models.checkpoint import load_weights
+from tutelage.rundir import RunDir
+
+__all__ = ["evaluate_network", "resume", "start"]
+
+RESULT_FORMAT = "tutelage-result/1"
+
+
+def start(config: RunConfig, out: Path) -> dict[str, Any]:
+    """Carry out a run in a new directory.
+
+    Args:
+        config: The run.
+        out: The directory to make.
+
+    Returns:
+        What ``result.json`` holds.
+
+    Raises:
+        RunError: if the directory holds something already.
+        TutelageError: whatever is wrong with the settings, before any training.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        RunDir.create(out, {})  # raises; checked again here so that nothing is read or decoded in vain
+    fabric = open_fabric(config.engine)
+    session = Session(config, fabric)
+    session.check_teacher()
+    if fabric.is_global_zero:
+        RunDir.create(out, to_json(config) | {"origin": _origin()})
+    fabric.barrier()
+    return _carry_on(session, RunDir(out))
+
+
+def resume(path: Path) -> dict[str, Any]:
+    """Go on with a run that was stopped; its result is that of a run that was not.
+
+    Args:
+        path: Its directory.
+
+    Returns:
+        What ``result.json`` holds.
+
+    Raises:
+        RunError: if there is no run, or it is finished.
+    """
+    run = RunDir.open(path)
+    if run.finished:
+        raise RunError(f"the run {path} is finished: see {path / 'result.json'}")
+    content = run.read_json("config.json")
+    config = from_json({key: value for key, value in content.items() if key != "origin"})
+    session = Session(config, open_fabric(config.engine))
+    session.check_teacher()
+    return _carry_on(session, run)
+
+
+def evaluate_network(
+    path: Path, *, data: str | None = None, split: Split = "test", engine: EngineConfig | None = None
+) -> dict[str, Any]:
+    """Measure a stored network.
+
+    Args:
+        path: A run directory, or a ``.safetensors`` file with its card beside it.
+        data: The images; by default those it was trained on.
+        split: ``"test"``, or ``"validation"`` or ``"train"`` as cut by the default share.
+        engine: Where and how.
+
+    Returns:
+        Accuracy, cross-entropy, number of images, and what was measured.
+
+    Raises:
+        ConfigError: if the data set is not known.
+        LabelSpaceError: if the network's classes are not those of the data.
+    """
+    network = load_network(path)
+    data = data or str(network.card.training.get("data", ""))
+    if not data:
+        raise ConfigError(f"{path} does not say on which data it was trained: name the data")
+    images = open_dataset(data, size=network.card.image[1])
+    images.labels.require(network.labels, ("same",), who="evaluate")
+    fabric = open_fabric(engine or EngineConfig())
+    judge = Judge(images, fabric, validation=DataConfig().validation)
+    score = judge.score_network(network.to(fabric.device), split)
+    return {"network": network.card.model, "data": data, "split": split, **score._asdict()}
+
+
+def _carry_on(session: Session, run: RunDir) -> dict[str, Any]:
+    state = State(session.fabric, run, _wrap_student(session), Position(), Meter())
+    first, resumed = saved_stage(run), run.state.exists()
+    loop = _open_stage(session, state, first)
+    if resumed:
+        state.load()
+        if session.teacher is not None:
+            session.teacher.calls = state.position.calls // session.fabric.world_size
+    quiet = not session.fabric.is_global_zero
+    with closing(
+        MetricsLog(run, session.config.engine.sinks, size=state.position.metrics, quiet=quiet)
+    ) as log:
+        loop.run(log)
+        for number in range(first + 1, len(session.config.stages)):
+            state.position.next_stage()
+            _open_stage(session, state, number).run(log)
+    return _finish(session, run, state)
+
+
+def _wrap_student(session: Session) -> Any:
+    engine, network = session.config.engine, session.student
+    if engine.channels_last:
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if engine.compile and session.teacher is not None:
+        session.teacher.compile()
+    return session.fabric.setup_module(torch.compile(network) if engine.compile else network)  # type: ignore[arg-type]
+
+
+def _open_stage(session: Session, state: State, number: int) -> StageLoop:
+    fabric, stage, method = session.fabric, session.config.stages[number], session.methods[number]
+    weights = [p for p in state.student.parameters() if p.requires_grad]
+    wrapped: Any = method
+    if method is not None and any(p.requires_grad for p in method.parameters()):
+        wrapped = fabric.setup_module(method)
+        weights += list(method.parameters())
+    state.method = wrapped
+    state.optimizer = fabric.setup_optimizers(make_optimizer(stage.optimizer, weights))  # type: ignore[assignment]
+    compares = method is not None and method.needs.compares_samples
+    objective = Objective(fabric, stage.method, wrapped, compares_samples=compares)
+    return StageLoop(session, stage, objective, method, state)
+
+
+def _finish(session: Session, run: RunDir, state: State) -> dict[str, Any]:
+    """Judge the last and the best weights, once each, and write the result."""
+    fabric, position = session.fabric, state.position
+    network, judge = session.student, session.judge
+
+    def accuracies() -> dict[str, float]:
+        return {split: judge.score_network(network, split).accuracy for split in ("validation", "test")}
+
+    epochs = session.config.stages[-1].epochs
+    last = {"epoch": epochs, **accuracies()}
+    if session.teacher is not None and session.teacher_facts["accuracy"]:
+        calls = position.calls
+        session.teacher_facts["accuracy"]["test"] = judge.score(session.teacher, "test").accuracy
+        session.teacher_facts["calls"] = calls
+    result = _facts(session, position) | {"accuracy": {"last": last}}
+    if fabric.is_global_zero:
+        save_network(network, run.student, training=_account(result))
+    fabric.barrier()
+    load_weights(network, run.best)
+    result["accuracy"]["best"] = {"epoch": position.best_epoch, **accuracies()}
+    if fabric.is_global_zero:
+        save_network(network, run.best, training=_account(result))
+        run.write_json("result.json", result)
+        run.state.unlink(missing_ok=True)
+    fabric.barrier()
+    return result
+
+
+def _facts(session: Session, position: Position) -> dict[str, Any]:
+    config, method = session.config, session.config.method
+    images = position.step * config.data.batch_size
+    origin = _origin()
+    return {
+        "format": RESULT_FORMAT,
+        "kind": "distill" if config.teacher else "teach",
+        "data": config.data.name,
+        "method": method.name if method else "ce",
+        "seed": config.seed,
+        "student": {
+            "model": config.student.model,
+            "parameters": session.student.num_parameters,
+            "num_classes": len(session.data.labels),
+        },
+        "teacher": session.teacher_facts,
+        "epochs": sum(stage.epochs for stage in config.stages),
+        "steps": position.step,
+        "seconds": position.seconds,
+        "images_per_second": images / max(position.seconds, 1e-9),
+        "precision": session.fabric._precision.precision,
+        **origin,
+    }
+
+
+def _account(result: Mapping[str, Any]) -> dict[str, Any]:
+    kept = ("data", "method", "seed", "epochs", "accuracy", "command", "commit", "versions")
+    return {name: result[name] for name in kept}
+
+
+def _origin() -> dict[str, Any]:
+    """Where a run comes from: command, commit, machine, versions, time."""
+    return {
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "commit": _commit(),
+        "machine": {
+            "cpu": _cpu(),
+            "cores": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+            "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        },
+        "versions": {
+            "tutelage": __version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+        "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _commit() -> str | None:
+    """The commit of the folder the command ran in, ``-dirty`` where files differ from it."""
+    try:
+        answer = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=10,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return answer.stdout.strip() or None
+
+
+def _cpu() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

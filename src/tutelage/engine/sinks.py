@@ -1,0 +1,144 @@
+"""Where metrics go: always a JSONL file, optionally TensorBoard and Weights & Biases."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+from tutelage.errors import MissingExtraError
+from tutelage.rundir import RunDir
+
+__all__ = ["MetricsLog", "Sink", "open_sinks"]
+
+
+class Sink(Protocol):
+    """Takes records of metrics, one at a time."""
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        """Take one record."""
+
+    def close(self) -> None:
+        """Flush and release what is held."""
+
+
+class MetricsLog:
+    """One JSON object a line in ``metrics.jsonl``, and the same to every optional sink; one rank writes.
+
+    Args:
+        run: Whose metrics are written.
+        sinks: Names of the optional ones.
+        size: Bytes of the file that count: what was written after the checkpoint is forgotten.
+        quiet: Write nothing, as every rank but one does.
+
+    Raises:
+        MissingExtraError: if an optional sink is absent or broken.
+    """
+
+    def __init__(self, run: RunDir, sinks: Sequence[str] = (), *, size: int = 0, quiet: bool = False) -> None:
+        self._file: IO[str] | None = None
+        self._sinks: list[Sink] = []
+        if not quiet:
+            self._sinks = open_sinks(sinks, run)
+            run.cut_metrics(size)
+            self._file = run.metrics.open("a")
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        """Take one record."""
+        if self._file is not None:
+            self._file.write(json.dumps(record) + "\n")
+            self._file.flush()
+        for sink in self._sinks:
+            sink.write(record)
+
+    def size(self) -> int:
+        """Bytes written so far: a checkpoint remembers it."""
+        return self._file.tell() if self._file is not None else 0
+
+    def close(self) -> None:
+        """Close the file and every sink."""
+        if self._file is not None:
+            self._file.close()
+        for sink in self._sinks:
+            sink.close()
+
+
+class TensorBoard:
+    """Scalars for TensorBoard.
+
+    Args:
+        folder: Where the event files go.
+
+    Raises:
+        MissingExtraError: if TensorBoard is absent or broken.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except (ImportError, RuntimeError) as error:
+            raise MissingExtraError("tensorboard", error) from error
+        self._writer: Any = SummaryWriter(str(folder))  # type: ignore[no-untyped-call]
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        """Take one record."""
+        for name, value in scalars(record).items():
+            self._writer.add_scalar(name, value, record["step"])
+
+    def close(self) -> None:
+        """Flush and close the event file."""
+        self._writer.close()
+
+
+class WeightsAndBiases:
+    """Scalars for Weights & Biases.
+
+    Args:
+        folder: Where its own files go.
+        config: The run, to be shown beside the curves.
+
+    Raises:
+        MissingExtraError: if wandb is absent or broken.
+    """
+
+    def __init__(self, folder: Path, config: Mapping[str, Any]) -> None:
+        try:
+            import wandb
+        except (ImportError, RuntimeError) as error:
+            raise MissingExtraError("wandb", error) from error
+        self._run: Any = wandb.init(
+            project="tutelage", dir=str(folder), config=dict(config), name=folder.name
+        )
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        """Take one record."""
+        self._run.log(scalars(record), step=record["step"])
+
+    def close(self) -> None:
+        """Finish the run."""
+        self._run.finish()
+
+
+def scalars(record: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers of a record under flat names.
+
+    Example:
+        >>> scalars({"kind": "train", "step": 3, "loss": 1.0, "terms": {"kd": {"value": 2.0, "weight": 0.9}}})
+        {'train/loss': 1.0, 'train/terms/kd': 2.0}
+    """
+    numbers = {f"{record['kind']}/{k}": v for k, v in record.items() if isinstance(v, float)}
+    terms = {f"{record['kind']}/terms/{k}": v["value"] for k, v in record.get("terms", {}).items()}
+    return numbers | terms
+
+
+def open_sinks(names: Sequence[str], run: RunDir) -> list[Sink]:
+    """The optional sinks of a run, by name.
+
+    Raises:
+        MissingExtraError: if one of them is absent or broken.
+    """
+    made: list[Sink] = []
+    if "tensorboard" in names:
+        made.append(TensorBoard(run.path))
+    if "wandb" in names:
+        made.append(WeightsAndBiases(run.path, run.read_json("config.json")))
+    return made

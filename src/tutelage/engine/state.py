@@ -1,0 +1,147 @@
+"""All that a resumed run needs, in one file: weights, method, optimiser, position, generators, meters."""
+
+import random
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from tutelage.engine.meter import Meter
+from tutelage.errors import DataError
+from tutelage.rundir import RunDir, saving
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+__all__ = ["Position", "State"]
+
+
+@dataclass
+class Position:
+    """Where a run stands.
+
+    Attributes:
+        stage: Number of the stage that is under way.
+        epoch: Finished epochs of that stage.
+        batch: Batches done in the epoch that is under way.
+        step: Batches done in that stage.
+        best: Highest validation accuracy of that stage.
+        best_epoch: When it was reached.
+        seconds: Spent training in that stage, without validation.
+        calls: Samples the teacher answered.
+        metrics: Size of the metrics file in bytes.
+    """
+
+    stage: int = 0
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    best: float = -1.0
+    best_epoch: int = 0
+    seconds: float = 0.0
+    calls: int = 0
+    metrics: int = 0
+
+    def next_stage(self) -> None:
+        """Go to the start of the next stage; calls and metrics go on."""
+        self.__init__(stage=self.stage + 1, calls=self.calls, metrics=self.metrics)  # type: ignore[misc]
+
+
+@dataclass
+class State:
+    """What is saved and restored.
+
+    Args:
+        fabric: Saves and loads, and knows the ranks.
+        run: Whose ``state.ckpt`` it is.
+        student: The wrapped student.
+        position: Where the run stands.
+        meter: What the next line of metrics will say.
+        method: The wrapped method of the stage, if any.
+        optimizer: Of the stage.
+    """
+
+    fabric: "Fabric"
+    run: RunDir
+    student: nn.Module
+    position: Position
+    meter: Meter
+    method: nn.Module | None = None
+    optimizer: Optimizer | None = None
+
+    def save(self) -> None:
+        """Write the checkpoint atomically; every rank must call it."""
+        content: dict[str, Any] = {
+            "student": self.student.state_dict(),
+            "method": self.method.state_dict() if self.method is not None else None,
+            "optimizer": self.optimizer.state_dict() if self.optimizer is not None else None,
+            "position": asdict(self.position),
+            "meters": self._of_all_ranks(self.meter.state_dict()),
+            "generators": self._of_all_ranks(_generators()),
+        }
+        if self.fabric.is_global_zero:
+            with saving(self.run.state) as scratch:
+                torch.save(content, scratch)
+        self.fabric.barrier()
+
+    def load(self) -> None:
+        """Restore what :meth:`save` wrote, into the objects at hand; every rank must call it.
+
+        Raises:
+            DataError: if the checkpoint is damaged.
+        """
+        try:
+            content = torch.load(self.run.state, map_location="cpu", weights_only=True)
+        except (RuntimeError, EOFError, OSError, ValueError) as error:
+            raise DataError(
+                f"the checkpoint {self.run.state} is damaged and cannot be resumed: {error}"
+            ) from error
+        rank = self.fabric.global_rank
+        self.student.load_state_dict(content["student"])
+        if self.method is not None:
+            self.method.load_state_dict(content["method"])
+        if self.optimizer is not None and content["optimizer"] is not None:
+            self.optimizer.load_state_dict(content["optimizer"])
+        self.meter.load_state_dict(_moved(content["meters"][rank], self.fabric.device))
+        self.position.__init__(**content["position"])  # type: ignore[misc]
+        _set_generators(content["generators"][rank])
+
+    def _of_all_ranks(self, own: dict[str, Any]) -> list[dict[str, Any]]:
+        if self.fabric.world_size == 1:
+            return [own]
+        import torch.distributed as dist
+
+        everyone: list[dict[str, Any]] = [{} for _ in range(self.fabric.world_size)]
+        dist.all_gather_object(everyone, own)
+        return everyone
+
+
+def saved_stage(run: RunDir) -> int:
+    """The number of the stage in which the checkpoint was written; 0 where there is none."""
+    if not run.state.exists():
+        return 0
+    content = torch.load(run.state, map_location="cpu", weights_only=True, mmap=True)
+    return int(content["position"]["stage"])
+
+
+def _generators() -> dict[str, Any]:
+    version, words, gauss = random.getstate()
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "python": [version, list(words), gauss],
+    }
+
+
+def _set_generators(state: dict[str, Any]) -> None:
+    torch.set_rng_state(state["torch"])
+    if state["cuda"]:
+        torch.cuda.set_rng_state_all(state["cuda"])
+    version, words, gauss = state["python"]
+    random.setstate((version, tuple(words), gauss))
+
+
+def _moved(state: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    return {k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in state.items()}

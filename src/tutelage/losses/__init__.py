@@ -1,0 +1,19 @@
+"""One file a paper: pure functions of student and teacher that return one value per sample.
+
+Student first, teacher second, everything else keyword-only with the paper's default. The mean of the values
+is the number of the paper. Each loss detaches the teacher itself and computes in at least float32.
+
+Example:
+    >>> import torch
+    >>> student = torch.zeros(2, 3, requires_grad=True)
+    >>> loss = kd(student, torch.tensor([[4.0, 0.0, 0.0], [0.0, 0.0, 0.0]]))
+    >>> loss.shape, round(loss.mean().item(), 4)
+    (torch.Size([2]), 0.9863)
+"""
+
+from tutelage.losses.dkd import dkd
+from tutelage.losses.fitnet import fitnet
+from tutelage.losses.kd import kd
+from tutelage.losses.rkd import rkd_angle, rkd_distance
+
+__all__ = ["dkd", "fitnet", "kd", "rkd_angle", "rkd_distance"]

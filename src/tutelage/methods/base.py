@@ -1,0 +1,101 @@
+"""What every method is: a frozen config that builds a module, and a module that turns answers into terms."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+from torch import nn
+
+from tutelage.errors import ConfigError
+from tutelage.labels import Relation
+from tutelage.teachers import Teacher
+from tutelage.types import Batch, Outputs, Shapes, Term
+
+__all__ = ["Method", "MethodConfig", "Needs", "check_at_least", "check_positive"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Needs:
+    """What a method must be given.
+
+    Args:
+        labels: How the teacher's classes may relate to the student's.
+        roles: The features it reads, of student and teacher alike.
+        compares_samples: Whether a sample's term depends on the other samples of the batch; over several
+            ranks the batch is then gathered, with gradient.
+    """
+
+    labels: tuple[Relation, ...] = ("same", "overlap", "disjoint")
+    roles: tuple[str, ...] = ()
+    compares_samples: bool = False
+
+
+class Method(nn.Module, ABC):
+    """Turns the answers of student and teacher into weighted terms.
+
+    A method runs no network, adds no cross-entropy, reads no file and knows no rank. What it trains is a
+    parameter, what it remembers a buffer or extra state, so that its ``state_dict`` holds all of it.
+
+    Args:
+        needs: What it must be given.
+    """
+
+    def __init__(self, needs: Needs) -> None:
+        super().__init__()
+        self.needs = needs
+
+    def prepare(self, teacher: Teacher, batches: Callable[[], Iterator[Batch]]) -> None:
+        """Once before training; ``batches()`` passes over the un-augmented training set."""
+
+    @abstractmethod
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Term]:
+        """The terms of one batch, by name."""
+
+    def after_step(self, epoch: float) -> None:
+        """Once after each optimiser step; ``epoch`` counts finished epochs, with a fraction."""
+
+
+class MethodConfig(Protocol):
+    """A frozen, keyword-only dataclass: the settings of a method, with the paper's defaults.
+
+    Attributes:
+        name: What the method is called in :data:`tutelage.methods.METHODS`.
+        task_weight: The weight of the cross-entropy beside it.
+    """
+
+    name: ClassVar[str]
+
+    @property
+    def task_weight(self) -> float: ...
+
+    def build(self, student: Shapes, teacher: Shapes) -> Method:
+        """Make the module for networks of these shapes."""
+
+
+def check_positive(**settings: float) -> None:
+    """Refuse settings that are not positive.
+
+    Raises:
+        ConfigError: names the setting and its value.
+
+    Example:
+        >>> check_positive(temperature=4.0)
+    """
+    for name, value in settings.items():
+        if not value > 0:
+            raise ConfigError(f"{name} must be positive, got {value}")
+
+
+def check_at_least(least: float, **settings: float) -> None:
+    """Refuse settings below a bound.
+
+    Raises:
+        ConfigError: names the setting and its value.
+
+    Example:
+        >>> check_at_least(0, weight=0.0)
+    """
+    for name, value in settings.items():
+        if not value >= least:
+            raise ConfigError(f"{name} must be at least {least:g}, got {value}")

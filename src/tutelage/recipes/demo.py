@@ -1,0 +1,46 @@
+"""The demonstration: a teacher, and a small student taught by labels alone and by every method."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from tutelage.engine import RunConfig, StudentConfig, TeacherConfig
+from tutelage.methods import METHODS, DKDConfig, MethodConfig
+from tutelage.recipes.standard import digits
+
+__all__ = ["demo_students", "demo_teacher"]
+
+
+def demo_teacher() -> RunConfig:
+    """The large network, taught by labels.
+
+    Example:
+        >>> demo_teacher().student.model
+        'zoo:digits_large'
+    """
+    return replace(digits(), student=StudentConfig(model="zoo:digits_large"))
+
+
+def demo_students(teacher: Path, *, seeds: int = 3) -> dict[str, RunConfig]:
+    """Name → run: the small network by labels (``ce``) and by every method, for every seed.
+
+    Args:
+        teacher: The finished run of the teacher.
+        seeds: Seeds a method.
+
+    Example:
+        >>> list(demo_students(Path("t"), seeds=1))
+        ['ce-seed0', 'dkd-seed0', 'fitnet-seed0', 'kd-seed0', 'rkd-seed0']
+    """
+    base = replace(digits(), student=StudentConfig(model="zoo:digits_small"))
+    methods: dict[str, MethodConfig | None] = {"ce": None, **{name: make() for name, make in METHODS.items()}}
+    methods["dkd"] = DKDConfig(warmup_epochs=base.stages[0].epochs / 12)  # the paper's 20 of 240 epochs
+    return {
+        f"{name}-seed{seed}": replace(
+            base,
+            seed=seed,
+            teacher=TeacherConfig(weights=str(teacher)) if method else None,
+            stages=(replace(base.stages[0], method=method),),
+        )
+        for seed in range(seeds)
+        for name, method in methods.items()
+    }

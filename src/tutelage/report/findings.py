@@ -1,0 +1,173 @@
+"""What the tables show, said in sentences: no more than they show."""
+
+from collections.abc import Sequence
+
+from tutelage.report.groups import Group, Row
+from tutelage.report.runs import ALONE, Run
+from tutelage.report.statistics import Estimate
+from tutelage.report.wording import counted, joined, number, shortened, signed
+
+__all__ = ["baselines", "differences", "finding", "repeats", "summary"]
+
+
+def finding(group: Group, places: int) -> str:
+    """What the table shows, in one or two sentences, and no more than it shows.
+
+    Example:
+        >>> from tutelage.report.runs import Result, Run, Score
+        >>> def row(method, *accuracies):
+        ...     scores = [Score(30, 0.9, test) for test in accuracies]
+        ...     results = [
+        ...         Result(data="digits", method=method, seed=seed, student="s", parameters=9, teacher=None,
+        ...                last=score, best=score, seconds=1.0, images_per_second=1.0)
+        ...         for seed, score in enumerate(scores)
+        ...     ]
+        ...     return Row(label=method, method=method,
+        ...                runs=tuple(Run(name="r", config={}, result=result) for result in results))
+        >>> rows = (row("crd", 0.96, 0.95, 0.97), row("kd", 0.95, 0.96, 0.95))
+        >>> finding(Group(data="digits", teacher="t", student="s", rows=rows), 1).replace(chr(160), " ")
+        'No row is called best: crd has the highest mean, but its gain over kd is +0.7 ± 3.8, which includes \
+0.'
+    """
+    return " ".join(filter(None, [_best(group, places), _better_than_alone(group)]))
+
+
+def _best(group: Group, places: int) -> str:
+    first = group.rows[0]
+    if len(group.rows) == 1:
+        return ""
+    if group.winner is not None:
+        second = group.rows[1]
+        gain = signed(first.gain_over(second), places)
+        over = f"its gain over {_said(second)} is {gain} points"
+        if len(group.rows) > 2:
+            over += f", and its gain over each of the {len(group.rows) - 2} below has an interval above 0 too"
+        return _opening(f"{_said(first)} is best: {over}.")
+    row, gain_or_none = group.rivals[0]
+    rest = len(group.rivals) - 1
+    more = f"; {counted(rest, 'other row')} cannot be told from it either" if rest else ""
+    why = f"{_said(first)} has the highest mean, but {_doubt(row, gain_or_none, places)}{more}."
+    return f"No row is called best: {why}"
+
+
+def _doubt(rival: Row, gain: Estimate | None, places: int) -> str:
+    """Why the first row is not called better than a rival."""
+    if gain is None:
+        return f"it has no seed in common with {_said(rival)}"
+    if gain.half_width is None:
+        return f"it has one seed in common with {_said(rival)}, and one seed gives no interval"
+    reason = "the same for every seed: the test set is too coarse" if not gain.half_width else "which includes 0"
+    return f"its gain over {_said(rival)} is {signed(gain, places)}, {reason}"
+
+
+def _better_than_alone(group: Group) -> str:
+    gains = [row.gain_over(group.baseline(row, ALONE)) for row in group.rows]
+    known = [gain for gain in gains if gain is not None and gain.half_width is not None]
+    if not known:
+        return ""
+    better = sum(gain.excludes_zero and gain.mean > 0 for gain in known)
+    worse = sum(gain.excludes_zero and gain.mean < 0 for gain in known)
+    also = f" and {worse} worse" if worse else ""
+    ways = counted(len(known), "way")
+    return f"Of {ways} to teach it, {better} can be called better than the student alone{also}."
+
+
+def baselines(group: Group) -> list[str]:
+    """Says which row the gains refer to, where a method ran with several settings.
+
+    Example:
+        >>> baselines(Group(data="digits", teacher="t", student="s", rows=()))
+        []
+    """
+    notes = []
+    for method, name in ((ALONE, "the student alone"), ("kd", "KD")):
+        if sum(row.method == method for row in group.rows) < 2:
+            continue
+        compared: dict[str, list[str]] = {}
+        for row in group.rows:
+            other = group.baseline(row, method)
+            if other is not None:
+                compared.setdefault(other.label, []).append(row.label)
+        if len(compared) == 1:
+            notes.append(f"Gains over {name} are over {next(iter(compared))}, the nearest in its settings.")
+        for label, rows in compared.items() if len(compared) > 1 else ():
+            notes.append(f"Gains over {name} are over {label} for {joined(rows)}: the nearest in its settings.")
+    return notes
+
+
+def differences(group: Group) -> list[str]:
+    """Rows that differ from what they are compared with in more than the method, and how.
+
+    Example:
+        >>> differences(Group(data="digits", teacher="t", student="s", rows=()))
+        []
+    """
+    notes = []
+    for row in group.rows:
+        for other in filter(None, (group.baseline(row, method) for method in (ALONE, "kd"))):
+            keys = row.differs_from(other)
+            if keys:
+                pairs = [(key, *(shortened(each.settings[key], 24) for each in (row, other))) for key in keys]
+                how = joined([f"{key} ({mine}, not {theirs})" for key, mine, theirs in pairs[:4]])
+                more = f" and {counted(len(keys) - 4, 'other setting')}" if len(keys) > 4 else ""
+                notes.append(_opening(f"{_said(row)} differs from {_said(other)} also in {how}{more}."))
+    return notes
+
+
+def repeats(row: Row) -> str:
+    """Says that a seed ran more than once, if one did.
+
+    Example:
+        >>> repeats(Row(label="kd", method="kd", runs=()))
+        ''
+    """
+    runs, seeds = len(row.results), len(row.by_seed())
+    if runs == seeds:
+        return ""
+    both = f"{counted(runs, 'run')} of {counted(seeds, 'seed')}"
+    return _opening(f"{_said(row)} has {both}; the mean of the runs of one seed counts once.")
+
+
+def summary(runs: Sequence[Run], groups: Sequence[Group]) -> str:
+    """What was done, in one paragraph.
+
+    Example:
+        >>> summary([Run(name="a", config={}, result=None)], [])
+        'No run is finished yet. 1 run is unfinished and listed at the end.'
+    """
+    unfinished = sum(not run.finished for run in runs)
+    verb = "is unfinished and" if unfinished == 1 else "are unfinished and"
+    left = [f"{counted(unfinished, 'run')} {verb} listed at the end."] if unfinished else []
+    if not groups:
+        return " ".join(["No run is finished yet.", *left])
+    data = joined(sorted({group.data for group in groups}))
+    seeds = sorted({seed for group in groups for seed in group.seeds})
+    begin = f"{counted(len(runs) - unfinished, 'finished run')} on {data}, with {_seeds(seeds)}."
+    return " ".join([begin, *map(_what_was_done, groups), *left])
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    if len(seeds) == 1:
+        return f"seed {seeds[0]} only"
+    if len(seeds) > 3 and seeds[-1] - seeds[0] == len(seeds) - 1:
+        return f"seeds {seeds[0]} to {seeds[-1]}"
+    return f"seeds {joined([str(seed) for seed in seeds])}"
+
+
+def _what_was_done(group: Group) -> str:
+    ways = sum(not row.alone for row in group.rows)
+    how = f" in {counted(ways, 'way')}" if ways > 1 else ""
+    student = f"{group.student} ({number(group.parameters)} parameters)"
+    if not group.teacher:
+        return f"The network {student} was trained without a teacher{how}."
+    alone = ", and trained alone" if ways < len(group.rows) else ""
+    return f"The student {student} was taught by {group.teacher}{how}{alone}."
+
+
+def _said(row: Row) -> str:
+    return f"the {row.label}" if row.alone else row.label
+
+
+def _opening(sentence: str) -> str:
+    """A capital for the article; the names of methods stay as they are."""
+    return "The" + sentence[3:] if sentence.startswith("the ") else sentence

@@ -1,0 +1,208 @@
+"""Rows and groups: which runs are compared with which, and by how much they differ."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from tutelage.report.runs import ALONE, Result, Run, TeacherFacts
+from tutelage.report.settings import differing, labels, settings
+from tutelage.report.statistics import Estimate, estimate, paired
+
+__all__ = ["Group", "Row", "groups_of"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """The runs of one method with equal settings: they differ in the seed.
+
+    Args:
+        label: Name in tables and plots.
+        method: Name of the method.
+        runs: All finished.
+    """
+
+    label: str
+    method: str
+    runs: tuple[Run, ...]
+
+    @property
+    def alone(self) -> bool:
+        """Whether this is the student without a teacher."""
+        return self.method == ALONE
+
+    @cached_property
+    def results(self) -> tuple[Result, ...]:
+        """Of all runs."""
+        return tuple(run.result for run in self.runs if run.result is not None)
+
+    @cached_property
+    def settings(self) -> dict[str, str]:
+        """What all its runs share."""
+        return settings(self.runs[0].config)
+
+    @cached_property
+    def last(self) -> Estimate:
+        """Test accuracy of the last epoch."""
+        return estimate(list(self.by_seed().values()))
+
+    @cached_property
+    def best(self) -> Estimate:
+        """Test accuracy of the epoch with the highest validation accuracy."""
+        return estimate(list(self.by_seed(lambda result: result.best.test).values()))
+
+    def by_seed(self, value: Callable[[Result], float] = lambda result: result.last.test) -> dict[int, float]:
+        """A value for each seed; the runs of one seed are no independent evidence: their mean counts once."""
+        found: defaultdict[int, list[float]] = defaultdict(list)
+        for result in self.results:
+            found[result.seed].append(value(result))
+        return {seed: sum(values) / len(values) for seed, values in sorted(found.items())}
+
+    def mean(self, value: Callable[[Result], float]) -> float:
+        """Mean of a value over the runs."""
+        return sum(map(value, self.results)) / len(self.results)
+
+    def gain_over(self, other: "Row | None") -> Estimate | None:
+        """Difference in test accuracy at the last epoch, paired by seed."""
+        return None if other is None or other is self else paired(self.by_seed(), other.by_seed())
+
+    def differs_from(self, other: "Row") -> list[str]:
+        """Settings that both have and that are not equal, other than those of the method and its teacher."""
+        shared = [key for key in self.settings if key in other.settings]
+        common = [key for key in shared if not key.startswith(("method.", "teacher."))]
+        return differing([{key: row.settings[key] for key in common} for row in (self, other)])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """What is compared: one student on one data set, taught by one teacher in several ways, and alone.
+
+    Args:
+        data: Name of the data set.
+        teacher: Model of the teacher; empty if there is none.
+        student: Model of the student.
+        rows: Highest mean first.
+    """
+
+    data: str
+    teacher: str
+    student: str
+    rows: tuple[Row, ...]
+
+    @cached_property
+    def teachers(self) -> tuple[TeacherFacts, ...]:
+        """The different teachers, by fingerprint."""
+        every = (result.teacher for row in self.rows if not row.alone for result in row.results)
+        unique = {teacher.fingerprint: teacher for teacher in every if teacher is not None}
+        return tuple(unique[fingerprint] for fingerprint in sorted(unique))
+
+    @property
+    def parameters(self) -> int:
+        """Of the student."""
+        return self.rows[0].results[0].parameters
+
+    @property
+    def seeds(self) -> list[int]:
+        """All that occur."""
+        return sorted({result.seed for row in self.rows for result in row.results})
+
+    def baseline(self, row: Row, method: str) -> Row | None:
+        """The row of a method to compare another row with.
+
+        If the method ran with several settings: the row with the fewest differences outside method and
+        teacher, and among those the strongest. A row of the method itself is compared with none.
+        """
+        if row.method == method:
+            return None
+        found = [other for other in self.rows if other.method == method]
+        return min(found, key=lambda other: (len(row.differs_from(other)), -other.last.mean), default=None)
+
+    @cached_property
+    def rivals(self) -> list[tuple[Row, Estimate | None]]:
+        """The rows that the first row is not called better than, with its gain over each."""
+        gains = [(row, self.rows[0].gain_over(row)) for row in self.rows[1:]]
+        return [(row, gain) for row, gain in gains if gain is None or gain.mean <= 0 or not gain.excludes_zero]
+
+    @property
+    def winner(self) -> Row | None:
+        """The row whose paired gain over every other row has an interval above zero, if there is one."""
+        return self.rows[0] if len(self.rows) > 1 and not self.rivals else None
+
+
+def groups_of(runs: Iterable[Run]) -> list[Group]:
+    """Sort the finished runs into groups and rows.
+
+    A student alone belongs to every group of its data and model. Runs of one method, one seed and equal
+    settings under teachers of one model but different weights make a group for each teacher.
+
+    Args:
+        runs: Finished or not.
+
+    Returns:
+        The groups: those with a teacher first, then by data, student and teacher.
+
+    Example:
+        >>> groups_of([])
+        []
+    """
+    finished = [run for run in runs if run.result is not None]
+    split = _split_teachers(finished)
+    taught: defaultdict[tuple[str, str, str], list[Run]] = defaultdict(list)
+    alone: defaultdict[tuple[str, str], list[Run]] = defaultdict(list)
+    for run in finished:
+        result = run.result
+        if result is None:
+            continue
+        if result.method == ALONE:
+            alone[result.data, result.student].append(run)
+        else:
+            taught[result.data, result.student, _teacher_name(result, split)].append(run)
+    for data, student in alone:
+        if not any(key[:2] == (data, student) for key in taught):
+            taught[data, student, ""] = []
+    return [
+        Group(
+            data=data,
+            student=student,
+            teacher=teacher,
+            rows=_rows([*members, *alone[data, student]], "student" if teacher else "network"),
+        )
+        for (data, student, teacher), members in sorted(taught.items(), key=lambda item: (not item[0][2], item[0]))
+    ]
+
+
+def _split_teachers(runs: Sequence[Run]) -> set[tuple[str, str]]:
+    """Data and teacher models that stand for several teachers, between which the seed does not choose."""
+    seen: defaultdict[tuple[object, ...], set[str]] = defaultdict(set)
+    for run in runs:
+        result = run.result
+        if result is not None and result.teacher is not None and result.method != ALONE:
+            variant = (result.student, result.method, result.seed, *settings(run.config).items())
+            seen[result.data, result.teacher.model, *variant].add(result.teacher.fingerprint)
+    return {(str(key[0]), str(key[1])) for key, prints in seen.items() if len(prints) > 1}
+
+
+def _teacher_name(result: Result, split: set[tuple[str, str]]) -> str:
+    if result.teacher is None:
+        return ""
+    several = (result.data, result.teacher.model) in split
+    return result.teacher.model + (f" ({result.teacher.fingerprint[:8]})" if several else "")
+
+
+def _rows(runs: Iterable[Run], who: str) -> tuple[Row, ...]:
+    variants: defaultdict[str, defaultdict[tuple[tuple[str, str], ...], list[Run]]] = defaultdict(
+        lambda: defaultdict(list)
+    )
+    for run in runs:
+        if run.result is not None:
+            variants[run.result.method][tuple(settings(run.config).items())].append(run)
+    rows = [
+        Row(label=label, method=method, runs=tuple(sorted(members, key=lambda run: run.name)))
+        for method, found in variants.items()
+        for label, members in zip(
+            labels(f"{who} alone" if method == ALONE else method, [dict(variant) for variant in found]),
+            found.values(),
+            strict=True,
+        )
+    ]
+    return tuple(sorted(rows, key=lambda row: (-row.last.mean, row.label)))

@@ -1,0 +1,168 @@
+"""The report: one HTML file that needs nothing but itself."""
+
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from tutelage.report.findings import baselines, differences, finding, repeats, summary
+from tutelage.report.groups import Group, groups_of
+from tutelage.report.markdown import markdown
+from tutelage.report.plots import learning_curves, loss_terms, seed_range, seeds_strip, styles_of
+from tutelage.report.runs import Run, load_runs
+from tutelage.report.table import COLUMNS, Line, Table, group_title, table_of
+from tutelage.report.wording import NOTHING, percent
+from tutelage.rundir import saving
+
+__all__ = ["markdown_table", "write_page"]
+
+Places = Path | str | Sequence[Path | str]
+
+
+def write_page(runs: Places, out: Path | str, *, title: str = "Distillation report") -> Path:
+    """Write a report of all runs below a directory.
+
+    The file holds its style and its plots, loads nothing, and is the same for the same runs.
+
+    Args:
+        runs: A directory, or several, that hold run directories at any depth.
+        out: The HTML file; its folder is made.
+        title: The heading.
+
+    Returns:
+        ``out``.
+
+    Raises:
+        DataError: if there is no run, or a file of a run is damaged.
+
+    Example:
+        >>> import json, tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> _ = (folder / "config.json").write_text(json.dumps({"format": "tutelage-run/1", "seed": 0}))
+        >>> page = write_page(folder, folder / "report.html")
+        >>> "1 run is unfinished" in page.read_text(encoding="utf-8")
+        True
+    """
+    found = load_runs(runs)
+    text = _render(found, title)
+    path = Path(out)
+    with saving(path) as scratch:
+        scratch.write_text(text, encoding="utf-8")
+    return path
+
+
+def markdown_table(runs: Places) -> str:
+    """The tables of the report as Markdown, for a README or a card.
+
+    Args:
+        runs: A directory, or several, that hold run directories at any depth.
+
+    Raises:
+        DataError: if there is no run, or a file of a run is damaged.
+
+    Example:
+        >>> import json, tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> _ = (folder / "config.json").write_text(json.dumps({"format": "tutelage-run/1", "seed": 0}))
+        >>> markdown_table(folder)
+        '1 run is unfinished and not in the table.\\n'
+    """
+    return markdown(load_runs(runs))
+
+
+def _render(runs: Sequence[Run], title: str) -> str:
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string(files("tutelage.report").joinpath("page.html").read_text(encoding="utf-8"))
+    groups = groups_of(runs)
+    return template.render(
+        title=title,
+        summary=summary(runs, groups),
+        groups=[_group(group) for group in groups],
+        unfinished=[_unfinished(run) for run in runs if not run.finished],
+        headings=COLUMNS,
+        period=_period(runs),
+    )
+
+
+def _group(group: Group) -> dict[str, Any]:
+    table = table_of(group)
+    styles = styles_of(group.rows)
+    low, high = seed_range(group)
+    several = sum(row.last.count for row in group.rows) > 1
+    panels = [
+        {"label": row.label, "stage": stage, "plot": plot}
+        for row in group.rows
+        for stage, plot in loss_terms(row, styles[row.label])
+    ]
+    stages = {panel["stage"] for panel in panels}
+    return {
+        "title": group_title(group),
+        "finding": finding(group, table.places),
+        "table": table,
+        "lines": [_line(line, group, styles) for line in table.lines],
+        "range": (percent(low, 1), percent(high, 1)) if several else None,
+        "notes": [
+            *baselines(group),
+            *differences(group),
+            *filter(None, map(repeats, group.rows)),
+            *_speed(group),
+        ],
+        "curves": [(name, learning_curves(group, width)) for name, width in (("wide", 860.0), ("narrow", 360.0))],
+        "panels": [panel | {"stage": panel["stage"] if len(stages) > 1 else ""} for panel in panels],
+        "sources": _sources(group, table),
+    }
+
+
+def _line(line: Line, group: Group, styles: dict[str, str]) -> dict[str, Any]:
+    style = styles[line.label] if line.row is not None else "teacher"
+    strip = seeds_strip(line.row, group, style) if line.row is not None else ""
+    return {"line": line, "style": style, "strip": strip}
+
+
+def _speed(group: Group) -> list[str]:
+    machines = {result.machine for row in group.rows for result in row.results}
+    if len(machines) < 2:
+        return []
+    return [f"Runs of {len(machines)} different machines: their seconds and images a second do not compare."]
+
+
+def _sources(group: Group, table: Table) -> list[dict[str, str]]:
+    """Where each number comes from."""
+    return [
+        {
+            "label": row.label,
+            "seed": str(result.seed),
+            "last": f"{percent(result.last.test, table.places)} (epoch {result.last.epoch:g})",
+            "best": f"{percent(result.best.test, table.places)} (epoch {result.best.epoch:g})",
+            "machine": result.machine,
+            "run": run.name,
+            **{key: result.facts.get(key) or "not recorded" for key in ("command", "commit", "precision")},
+            **{key: result.facts.get(key, "") for key in ("length", "versions", "started")},
+        }
+        for row in group.rows
+        for run in row.runs
+        if (result := run.result) is not None
+    ]
+
+
+def _unfinished(run: Run) -> dict[str, str]:
+    method = run.config.get("method")
+    name = method.get("name", NOTHING) if isinstance(method, dict) else "student alone"
+    last = run.validations[-1] if run.validations else None
+    reached = f"epoch {last.epoch:g}, validation {percent(last.accuracy, 2)} %" if last else "no validation yet"
+    return {
+        "run": run.name,
+        "method": str(name) if run.config else NOTHING,
+        "seed": str(run.config.get("seed", NOTHING)),
+        "reached": reached,
+    }
+
+
+def _period(runs: Sequence[Run]) -> str:
+    """First start and last end, as days."""
+    starts = [run.result.facts.get("started", "")[:10] for run in runs if run.result is not None]
+    ends = [run.result.facts.get("finished", "")[:10] for run in runs if run.result is not None]
+    days = [min(filter(None, starts), default=""), max(filter(None, ends), default="")]
+    return " to ".join(dict.fromkeys(filter(None, days)))

@@ -1,0 +1,126 @@
+"""The table of a group, as texts: what the page and the Markdown both show."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from tutelage.report.groups import Group, Row
+from tutelage.report.runs import ALONE
+from tutelage.report.statistics import Estimate
+from tutelage.report.wording import NOTHING, decimals, number, percent, signed, with_interval
+
+__all__ = ["COLUMNS", "Cell", "Line", "Table", "group_title", "table_of"]
+
+COLUMNS: Mapping[str, str] = {
+    "last": "Test, last epoch (%)",
+    "n": "n",
+    "spread": "Spread",
+    "best": "Test, best epoch (%)",
+    "over_alone": "Over alone",
+    "over_kd": "Over KD",
+    "parameters": "Parameters",
+    "speed": "Images/s",
+    "calls": "Teacher calls",
+    "seconds": "Seconds",
+}
+"""The columns after the name of the row; one without any value is left out."""
+
+
+class Cell(NamedTuple):
+    """A text, and for a gain whether its sign is called."""
+
+    text: str
+    call: Literal["", "better", "worse"] = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """A row of the table.
+
+    Args:
+        label: Its name.
+        row: The runs behind it; None for the teacher.
+        best: Whether it is called best.
+        cells: By column.
+    """
+
+    label: str
+    row: Row | None
+    best: bool
+    cells: Mapping[str, Cell]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A group as texts.
+
+    Args:
+        columns: Those with at least one value.
+        lines: The teacher first, then the highest mean first.
+        places: Decimals of the accuracies.
+    """
+
+    columns: tuple[str, ...]
+    lines: tuple[Line, ...]
+    places: int
+
+
+def group_title(group: Group) -> str:
+    """What a group compares.
+
+    Example:
+        >>> group_title(Group(data="digits", teacher="zoo:big", student="zoo:small", rows=()))
+        'zoo:small taught by zoo:big on digits'
+    """
+    taught = f" taught by {group.teacher}" if group.teacher else " without a teacher"
+    return f"{group.student}{taught} on {group.data}"
+
+
+def table_of(group: Group) -> Table:
+    """The numbers of a group.
+
+    Example:
+        >>> table_of(Group(data="digits", teacher="", student="s", rows=())).lines
+        ()
+    """
+    gains = [row.gain_over(group.baseline(row, method)) for row in group.rows for method in (ALONE, "kd")]
+    places = decimals([*(row.last for row in group.rows), *(gain for gain in gains if gain is not None)])
+    lines = [*_teacher_lines(group, places), *(_line(row, group, places) for row in group.rows)]
+    columns = [key for key in COLUMNS if any(line.cells[key].text != NOTHING for line in lines)]
+    return Table(columns=tuple(columns), lines=tuple(lines), places=places)
+
+
+def _line(row: Row, group: Group, places: int) -> Line:
+    calls = row.mean(lambda result: result.teacher.calls if result.teacher is not None else 0)
+    taught = any(result.teacher is not None for result in row.results)
+    cells = {
+        "last": Cell(with_interval(row.last, places)),
+        "n": Cell(str(row.last.count)),
+        "spread": Cell(percent(row.last.spread, places)),
+        "best": Cell(with_interval(row.best, places)),
+        "over_alone": _gain(row.gain_over(group.baseline(row, ALONE)), places),
+        "over_kd": _gain(row.gain_over(group.baseline(row, "kd")), places),
+        "parameters": Cell(number(row.mean(lambda result: result.parameters))),
+        "speed": Cell(number(row.mean(lambda result: result.images_per_second))),
+        "calls": Cell(number(round(calls)) if taught and not row.alone else NOTHING),
+        "seconds": Cell(number(row.mean(lambda result: result.seconds))),
+    }
+    return Line(label=row.label, row=row, best=row is group.winner, cells=cells)
+
+
+def _gain(gain: Estimate | None, places: int) -> Cell:
+    if gain is None or not gain.excludes_zero:
+        return Cell(signed(gain, places))
+    return Cell(signed(gain, places), "better" if gain.mean > 0 else "worse")
+
+
+def _teacher_lines(group: Group, places: int) -> list[Line]:
+    """A line for each teacher: several seeds of a study may each have their own."""
+    lines = []
+    for teacher in group.teachers:
+        cells = dict.fromkeys(COLUMNS, Cell(NOTHING))
+        cells["last"] = Cell(percent(teacher.test, places))
+        cells["parameters"] = Cell(number(teacher.parameters))
+        name = f"teacher {teacher.fingerprint[:8]}" if len(group.teachers) > 1 else "teacher"
+        lines.append(Line(label=name, row=None, best=False, cells=cells))
+    return lines

@@ -1,0 +1,118 @@
+"""The tables as Markdown."""
+
+import pytest
+import scipy.stats
+
+from tutelage.report import markdown_table
+
+
+def cells(text):
+    """Table of the first group: heading → text, by row."""
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    table = [[cell.strip().replace(chr(160), " ") for cell in line.strip("|").split(" | ")] for line in lines]
+    return {row[0]: dict(zip(table[0], row, strict=True)) for row in table[2:]}
+
+
+def test_the_numbers_are_those_of_scipy(typical):
+    accuracies, alone, kd = (0.9566, 0.9570, 0.9541), (0.9410, 0.9432, 0.9384), (0.9512, 0.9551, 0.9498)
+
+    def told(values, sign=""):
+        mean = sum(values) / 3
+        half = scipy.stats.t.ppf(0.975, 2) * scipy.stats.sem(values)
+        return f"{100 * mean:{sign}.2f} ± {100 * half:.2f}"
+
+    row = cells(markdown_table(typical))["crd"]
+    assert row["Test, last epoch (%)"] == told(accuracies)
+    assert row["Test, best epoch (%)"] == told([value + 0.002 for value in accuracies])
+    assert row["n"] == "3"
+    assert row["Spread"] == f"{100 * scipy.stats.tstd(accuracies):.2f}"
+    assert row["Over alone"] == told([a - b for a, b in zip(accuracies, alone, strict=True)], "+") + " ▲"
+    assert row["Over KD"] == told([a - b for a, b in zip(accuracies, kd, strict=True)], "+")
+    assert (row["Parameters"], row["Images/s"], row["Teacher calls"], row["Seconds"]) == (
+        "1,234",
+        "5,000",
+        "43,200",
+        "12.3",
+    )
+
+
+def test_the_teacher_comes_first_and_the_best_is_marked(typical):
+    table = cells(markdown_table(typical))
+    assert list(table) == ["teacher", "**iekd** (best)", "crd", "kd", "rkd", "student alone"]
+    assert table["teacher"]["Test, last epoch (%)"] == "98.80"
+    assert table["student alone"]["Teacher calls"] == "–"
+
+
+def test_one_seed_has_no_interval_and_says_so(study):
+    study.add("kd", 0, 0.95)
+    study.add("ce", 0, 0.94)
+    text = markdown_table(study.root)
+    row = cells(text)["kd"]
+    assert (row["Test, last epoch (%)"], row["Over alone"]) == ("95.00", "+1.00")
+    assert "Spread" not in row
+    assert "one seed gives no interval" in text
+
+
+def test_a_row_of_one_seed_among_others_shows_a_dash(study):
+    study.add("kd", 0, 0.95)
+    study.add("ce", 0, 0.94)
+    study.add("ce", 1, 0.942)
+    assert cells(markdown_table(study.root))["kd"]["Spread"] == "–"
+
+
+def test_a_loss_is_marked_as_a_loss(study):
+    for seed in range(3):
+        study.add("ce", seed, 0.95 + seed / 100)
+        study.add("kd", seed, 0.90 + 0.011 * seed)
+    text = markdown_table(study.root)
+    assert cells(text)["kd"]["Over alone"] == "−4.90 ± 0.25 ▼"
+    assert "0 can be called better than the student alone and 1 worse" in text
+
+
+def test_wide_intervals_get_fewer_decimals(study):
+    for seed, accuracy in enumerate((0.90, 0.95, 0.93)):
+        study.add("kd", seed, accuracy)
+    assert cells(markdown_table(study.root))["kd"]["Test, last epoch (%)"] == "92.7 ± 6.3"
+
+
+def test_unfinished_runs_are_counted(typical, study):
+    assert "1 run is unfinished and not in the table." in markdown_table(typical)
+    study.start("kd", 0)
+    study.start("kd", 1)
+    assert markdown_table(study.root) == "2 runs are unfinished and not in the table.\n"
+
+
+def test_other_settings_than_those_of_the_baseline_are_told(study):
+    study.add("ce", 0, 0.94, settings={"epochs": 30})
+    study.add("kd", 0, 0.95, settings={"epochs": 60})
+    assert "kd differs from the student alone also in epochs (60, not 30)." in markdown_table(study.root)
+
+
+def test_the_chosen_baseline_is_told(study):
+    for temperature in (1.0, 4.0):
+        study.add("kd", 0, 0.95, settings={"method_settings": {"temperature": temperature}})
+    study.add("crd", 0, 0.97)
+    assert "Gains over KD are over kd (temperature=1)" in markdown_table(study.root)
+
+
+def test_repeats_of_a_seed_are_told(study):
+    study.add("kd", 0, 0.95)
+    study.add("kd", 0, 0.96)
+    assert "kd has 2 runs of 1 seed; the mean of the runs of one seed counts once." in markdown_table(study.root)
+
+
+def test_each_of_several_teachers_has_its_line(study):
+    study.add("kd", 0, 0.95)
+    study.add("kd", 1, 0.96, change=lambda result: result["teacher"].update(fingerprint="ffff00001111"))
+    assert list(cells(markdown_table(study.root)))[:2] == ["teacher ab12cd34", "teacher ffff0000"]
+
+
+@pytest.mark.parametrize("name", ["<script>alert(1)</script>", "a|b", "*a*", "a\n| b |"])
+def test_hostile_names_stay_names(study, name):
+    study.add(name, 0, 0.95)
+    study.add("kd", 0, 0.94)
+    text = markdown_table(study.root)
+    assert "<script" not in text
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert len(rows) == 5
+    assert len({line.replace("\\|", "").count("|") for line in rows}) == 1
