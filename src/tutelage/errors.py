@@ -13,7 +13,7 @@ A message is one sentence or two: what was wanted, what came, what to do.
     │   └── DataError                   images, folders or caches are missing, unreadable or damaged
     ├── TeacherError                    the teacher cannot teach (no better than chance, weights missing)
     ├── RunError (RuntimeError)         a run directory exists, is missing, or belongs to another run
-    ├── Interrupted (RuntimeError)      stopped by Ctrl-C; the state is saved
+    ├── Interrupted (RuntimeError)      stopped by Ctrl-C or SIGTERM; the state is saved
     └── MissingExtraError (ImportError) an optional dependency is absent or broken
 """
 
@@ -88,8 +88,8 @@ class RunError(TutelageError, RuntimeError):
     """A run directory exists, is missing, or belongs to another run."""
 
 
-class Interrupted(TutelageError, RuntimeError):
-    """The run was stopped by Ctrl-C; its state is saved and it can be resumed."""
+class Interrupted(TutelageError, RuntimeError):  # noqa: N818 (it is not an error)
+    """The run was stopped by Ctrl-C or SIGTERM; its state is saved and it can be resumed."""
 
 
 class MissingExtraError(TutelageError, ImportError):

@@ -84,8 +84,7 @@ class RunDir:
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             what = "a run" if (path / "config.json").exists() else "something"
             raise RunError(
-                f"{path} already holds {what}: continue it with `tutelage resume {path}`, "
-                f"or choose another --out"
+                f"{path} already holds {what}: continue it with `tutelage resume {path}`, or choose another --out"
             )
         run = cls(path)
         run.write_json("config.json", config)

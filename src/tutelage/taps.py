@@ -107,9 +107,7 @@ class Taps:
     def _hook(self, role: str, tap: Tap) -> Any:
         module = self._modules[tap.path]
         if tap.side == "in":
-            return module.register_forward_pre_hook(
-                lambda _, args: self._keep(role, args[0] if args else None)
-            )
+            return module.register_forward_pre_hook(lambda _, args: self._keep(role, args[0] if args else None))
         return module.register_forward_hook(lambda _, __, out: self._keep(role, out))
 
     def _keep(self, role: str, value: object) -> None:

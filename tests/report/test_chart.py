@@ -4,7 +4,7 @@ import itertools
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tutelage.report.chart import Frame, apart, ticks
@@ -12,11 +12,10 @@ from tutelage.report.chart import Frame, apart, ticks
 FRAME = Frame(width=200.0, height=100.0, right=56.0, x=(0.0, 10.0), y=(0.0, 1.0))
 
 
-@given(st.floats(-1e6, 1e6), st.floats(1e-6, 1e6), st.integers(2, 8))
+@settings(deadline=None)
+@given(st.floats(-1e3, 1e3), st.floats(1e-3, 1e6), st.integers(2, 8))
 def test_ticks_lie_inside_and_are_not_too_many(low, length, most):
     high = low + length
-    if high <= low:
-        return
     found = ticks(low, high, most)
     slack = 1e-6 * length
     assert all(low - slack <= tick <= high + slack for tick in found)
@@ -27,6 +26,7 @@ def test_an_axis_of_one_number_has_one_tick():
     assert ticks(3.0, 3.0, 5) == [3.0]
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 100), min_size=1, max_size=8))
 def test_names_do_not_overlap_and_keep_their_order(wanted):
     places = apart(wanted, 10.0, 0.0, 100.0)

@@ -2,7 +2,7 @@
 
 import pytest
 import scipy.stats
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tutelage.errors import DataError
@@ -20,6 +20,7 @@ def test_three_seeds_by_hand():
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@settings(deadline=None)
 @given(ACCURACIES)
 def test_the_interval_is_that_of_scipy(values):
     some = estimate(values)
@@ -47,6 +48,7 @@ def test_a_pair_without_a_common_seed_is_nothing():
     assert paired({0: 0.95}, {1: 0.94}) is None
 
 
+@settings(deadline=None)
 @given(ACCURACIES, ACCURACIES)
 def test_swapping_the_two_sides_changes_the_sign_alone(ours, theirs):
     there, back = (paired(dict(enumerate(a)), dict(enumerate(b))) for a, b in ((ours, theirs), (theirs, ours)))

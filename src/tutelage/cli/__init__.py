@@ -8,7 +8,7 @@ from tutelage import __version__
 from tutelage.cli.demo import demo
 from tutelage.cli.look import evaluate, report, show
 from tutelage.cli.train import carry_on, distill, teach
-from tutelage.errors import Interrupted, TutelageError, UnknownNameError
+from tutelage.errors import TutelageError, UnknownNameError
 
 __all__ = ["main"]
 

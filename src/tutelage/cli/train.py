@@ -108,9 +108,7 @@ def distill(args: Sequence[str]) -> None:
     if given not in METHODS:
         raise UnknownNameError("method", given, METHODS, hint="`tutelage list methods` shows them")
     settings: Any = base.method if base.method and base.method.name == given else METHODS[given]()
-    kind = make_dataclass(
-        "Distill", [(given, METHODS[given], settings)], bases=(Distill,), frozen=True, kw_only=True
-    )
+    kind = make_dataclass("Distill", [(given, METHODS[given], settings)], bases=(Distill,), frozen=True, kw_only=True)
     kind.__doc__ = Distill.__doc__
     defaults = _defaults(base) | {
         "teacher": known.weights or None,
@@ -121,9 +119,7 @@ def distill(args: Sequence[str]) -> None:
     }
     asked: Any = tyro.cli(kind, args=args, default=kind(**defaults), prog="tutelage distill")
     if asked.teacher is None:
-        raise ConfigError(
-            "a teacher is needed: --teacher RUN, made by `tutelage teach`, or a .safetensors file"
-        )
+        raise ConfigError("a teacher is needed: --teacher RUN, made by `tutelage teach`, or a .safetensors file")
     teacher = TeacherConfig(
         weights=asked.teacher,
         taps=_roles(asked.teacher_taps),

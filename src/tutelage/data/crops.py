@@ -122,9 +122,9 @@ class RandomResizedCrop:
         left = uniform_integers(bits[:, -2], w - width + 1)
         drawn = torch.stack([top, left, height, width], 1)
         plain = views == self.plain
-        boxes = torch.where(fits.any(1)[:, None], drawn, _centre(*self._fallback(h, w), h, w).to(ids.device))
+        boxes = torch.where(fits.any(1)[:, None], drawn, _centre(ids, self._fallback(h, w), (h, w)))
         side = max(1, round(min(h, w) * 7 / 8))
-        boxes = torch.where(plain[:, None], _centre(side, side, h, w).to(ids.device), boxes)
+        boxes = torch.where(plain[:, None], _centre(ids, (side, side), (h, w)), boxes)
         return boxes, (bits[:, -1] < 0) & ~plain if self.flip else torch.zeros_like(plain)
 
     def _fallback(self, h: int, w: int) -> tuple[int, int]:
@@ -136,8 +136,10 @@ class RandomResizedCrop:
         return h, w
 
 
-def _centre(height: int, width: int, h: int, w: int) -> Int64[Tensor, " 4"]:
-    return torch.tensor([(h - height) // 2, (w - width) // 2, height, width])
+def _centre(ids: Int64[Tensor, " n"], inner: tuple[int, int], outer: tuple[int, int]) -> Int64[Tensor, "n 4"]:
+    """The box in the middle, once for every id; filled on its device, as a copy from the host would wait for it."""
+    box = ((outer[0] - inner[0]) // 2, (outer[1] - inner[1]) // 2, *inner)
+    return torch.stack([torch.full_like(ids, value) for value in box], 1)
 
 
 def _resized(

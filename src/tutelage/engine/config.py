@@ -52,9 +52,7 @@ class DataConfig:
         if not 0 < self.validation < 1:
             raise ConfigError(f"validation is a share between 0 and 1, got {self.validation}")
         check_positive(batch_size=self.batch_size)
-        if self.images_per_class is not None and (
-            self.images_per_class < 1 or self.batch_size % self.images_per_class
-        ):
+        if self.images_per_class is not None and (self.images_per_class < 1 or self.batch_size % self.images_per_class):
             raise ConfigError(
                 f"images_per_class must divide the batch size {self.batch_size}, got {self.images_per_class}"
             )
@@ -231,9 +229,7 @@ class RunConfig:
         if methods and self.teacher is None:
             raise ConfigError(f"the method {methods[0]!r} needs a teacher, and none is given: name one")
         if self.teacher is not None and not methods:
-            raise ConfigError(
-                "a teacher is given but no method that would use it: name one, or teach without"
-            )
+            raise ConfigError("a teacher is given but no method that would use it: name one, or teach without")
 
     @property
     def method(self) -> MethodConfig | None:

@@ -26,12 +26,12 @@ class Score(NamedTuple):
     Attributes:
         accuracy: Share of the samples whose highest logit is that of their label.
         loss: Mean cross-entropy.
-        count: Number of samples.
+        images: Number of samples.
     """
 
     accuracy: float
     loss: float
-    count: int
+    images: int
 
 
 def evaluate(
@@ -64,10 +64,7 @@ def evaluate(
             logits = answer(batch).logits.float()
             correct = (logits.argmax(1) == batch.labels).sum()
             loss = F.cross_entropy(logits, batch.labels, reduction="sum")
-            sums = (
-                sums.to(logits.device)
-                + torch.stack([correct, loss, correct.new_tensor(len(logits))]).double()
-            )
+            sums = sums.to(logits.device) + torch.stack([correct, loss, correct.new_tensor(len(logits))]).double()
     right, loss_sum, count = reduce(sums.clone()).tolist()
     return Score(right / max(count, 1), loss_sum / max(count, 1), int(count))
 
@@ -117,6 +114,9 @@ class Judge:
     def score_network(self, network: nn.Module, split: Split) -> Score:
         """:meth:`score` of a bare network, in eval mode and in the precision of the run."""
         network.eval()
+        if self._fabric.world_size > 1:  # running statistics differ between ranks: those of the first one count
+            for buffer in network.buffers():
+                torch.distributed.broadcast(buffer, src=0)
 
         def answer(batch: Batch) -> Outputs:
             with self._fabric.autocast():

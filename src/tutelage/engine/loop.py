@@ -100,8 +100,9 @@ class StageLoop:
         self._log, position = log, self.state.position
         loader = self.session.loader()
         self._batches, self._total = loader.num_batches, self.stage.epochs * loader.num_batches
-        if self.method is not None and position.step == 0:
-            self.method.prepare(self.session.teacher, lambda: self.session.judge.batches("train"))
+        teacher = self.session.teacher
+        if self.method is not None and teacher is not None and position.step == 0:
+            self.method.prepare(teacher, lambda: self.session.judge.batches("train"))
         self._marked = self._saved = time.monotonic()
         self._images = 0
         title = f"{self.stage.method.name if self.stage.method else 'labels'} · {self.session.config.student.model}"
@@ -122,7 +123,7 @@ class StageLoop:
         due = position.batch + 1 == first + parts
         with self._unsynced(due):
             student: Outputs = self.state.student(batch.images)
-            teacher = self.session.teacher(batch) if self.method is not None else None
+            teacher = self.session.teacher(batch) if self.method and self.session.teacher else None
             terms = self.objective(student, teacher, batch)
             total = torch.stack([term.value * term.weight for term in terms.values()]).sum() / parts
             self.session.fabric.backward(total)
@@ -139,7 +140,8 @@ class StageLoop:
     def _unsynced(self, due: bool) -> AbstractContextManager[Any]:
         if due or self.session.fabric.world_size == 1:
             return nullcontext()
-        context: AbstractContextManager[Any] = self.session.fabric.no_backward_sync(self.state.student)
+        learner: Any = self.state.student
+        context: AbstractContextManager[Any] = self.session.fabric.no_backward_sync(learner)
         return context
 
     def _update(self, done: float) -> None:
@@ -176,11 +178,7 @@ class StageLoop:
     def _agreed(self, flag: bool) -> bool:
         """Whether any rank says so: all must save together, and their clocks and signals differ."""
         fabric = self.session.fabric
-        return (
-            flag
-            if fabric.world_size == 1
-            else bool(fabric.all_reduce(torch.tensor(float(flag)), reduce_op="sum"))
-        )
+        return flag if fabric.world_size == 1 else bool(fabric.all_reduce(torch.tensor(float(flag)), reduce_op="sum"))
 
     def _write_metrics(self) -> None:
         position, reading = self.state.position, self.state.meter.read()

@@ -57,7 +57,7 @@ class Objective:
     def _whole(self, part: Any) -> Any:
         """Rank parts (world, n, …) as one batch (world · n, …), in the order of a single process."""
         if isinstance(part, Tensor):
-            gathered: Tensor = self._fabric.all_gather(part, sync_grads=part.requires_grad)
+            gathered: Any = self._fabric.all_gather(part, sync_grads=part.requires_grad)
             return gathered.flatten(0, 1)
         if isinstance(part, tuple):
             return type(part)(*map(self._whole, part))

@@ -53,7 +53,7 @@ def start(config: RunConfig, out: Path) -> dict[str, Any]:
     session = Session(config, fabric)
     session.check_teacher()
     if fabric.is_global_zero:
-        RunDir.create(out, to_json(config) | {"origin": _origin()})
+        RunDir.create(out, to_json(config))
     fabric.barrier()
     return _carry_on(session, RunDir(out))
 
@@ -73,8 +73,7 @@ def resume(path: Path) -> dict[str, Any]:
     run = RunDir.open(path)
     if run.finished:
         raise RunError(f"the run {path} is finished: see {path / 'result.json'}")
-    content = run.read_json("config.json")
-    config = from_json({key: value for key, value in content.items() if key != "origin"})
+    config = from_json(run.read_json("config.json"))
     session = Session(config, open_fabric(config.engine))
     session.check_teacher()
     return _carry_on(session, run)
@@ -111,22 +110,20 @@ def evaluate_network(
 
 
 def _carry_on(session: Session, run: RunDir) -> dict[str, Any]:
-    state = State(session.fabric, run, _wrap_student(session), Position(), Meter())
-    first, resumed = saved_stage(run), run.state.exists()
-    loop = _open_stage(session, state, first)
-    if resumed:
-        state.load()
+    fabric, learner, position = session.fabric, _wrap_student(session), Position()
+    first = saved_stage(run)
+    loop = _open_stage(session, run, learner, position, first)
+    if run.state.exists():
+        loop.state.load()
         if session.teacher is not None:
-            session.teacher.calls = state.position.calls // session.fabric.world_size
-    quiet = not session.fabric.is_global_zero
-    with closing(
-        MetricsLog(run, session.config.engine.sinks, size=state.position.metrics, quiet=quiet)
-    ) as log:
+            session.teacher.calls = position.calls // fabric.world_size
+    quiet = not fabric.is_global_zero
+    with closing(MetricsLog(run, session.config.engine.sinks, size=position.metrics, quiet=quiet)) as log:
         loop.run(log)
         for number in range(first + 1, len(session.config.stages)):
-            state.position.next_stage()
-            _open_stage(session, state, number).run(log)
-    return _finish(session, run, state)
+            position.next_stage()
+            _open_stage(session, run, learner, position, number).run(log)
+    return _finish(session, run, position)
 
 
 def _wrap_student(session: Session) -> Any:
@@ -138,34 +135,35 @@ def _wrap_student(session: Session) -> Any:
     return session.fabric.setup_module(torch.compile(network) if engine.compile else network)  # type: ignore[arg-type]
 
 
-def _open_stage(session: Session, state: State, number: int) -> StageLoop:
+def _open_stage(session: Session, run: RunDir, learner: Any, position: Position, number: int) -> StageLoop:
     fabric, stage, method = session.fabric, session.config.stages[number], session.methods[number]
-    weights = [p for p in state.student.parameters() if p.requires_grad]
+    weights = [weight for weight in learner.parameters() if weight.requires_grad]
     wrapped: Any = method
-    if method is not None and any(p.requires_grad for p in method.parameters()):
+    if method is not None and any(weight.requires_grad for weight in method.parameters()):
         wrapped = fabric.setup_module(method)
         weights += list(method.parameters())
-    state.method = wrapped
-    state.optimizer = fabric.setup_optimizers(make_optimizer(stage.optimizer, weights))  # type: ignore[assignment]
+    optimizer: Any = fabric.setup_optimizers(make_optimizer(stage.optimizer, weights))
     compares = method is not None and method.needs.compares_samples
     objective = Objective(fabric, stage.method, wrapped, compares_samples=compares)
-    return StageLoop(session, stage, objective, method, state)
+    return StageLoop(
+        session, stage, objective, method, State(fabric, run, learner, position, Meter(), optimizer, wrapped)
+    )
 
 
-def _finish(session: Session, run: RunDir, state: State) -> dict[str, Any]:
+def _finish(session: Session, run: RunDir, position: Position) -> dict[str, Any]:
     """Judge the last and the best weights, once each, and write the result."""
-    fabric, position = session.fabric, state.position
-    network, judge = session.student, session.judge
+    fabric, network, judge = session.fabric, session.student, session.judge
 
     def accuracies() -> dict[str, float]:
         return {split: judge.score_network(network, split).accuracy for split in ("validation", "test")}
 
     epochs = session.config.stages[-1].epochs
     last = {"epoch": epochs, **accuracies()}
-    if session.teacher is not None and session.teacher_facts["accuracy"]:
-        calls = position.calls
-        session.teacher_facts["accuracy"]["test"] = judge.score(session.teacher, "test").accuracy
-        session.teacher_facts["calls"] = calls
+    teacher = session.teacher_facts
+    if session.teacher is not None and teacher is not None:
+        teacher["calls"] = position.calls
+        if teacher["accuracy"]:
+            teacher["accuracy"]["test"] = judge.score(session.teacher, "test").accuracy
     result = _facts(session, position) | {"accuracy": {"last": last}}
     if fabric.is_global_zero:
         save_network(network, run.student, training=_account(result))

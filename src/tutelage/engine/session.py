@@ -136,15 +136,18 @@ class Session:
         Raises:
             TeacherError: with both accuracies and what to do.
         """
-        if self.teacher is None or self.data.labels.relation(self.teacher.labels) != "same":
+        config, facts = self.config.teacher, self.teacher_facts
+        if self.teacher is None or config is None or facts is None:
             return
+        if self.data.labels.relation(self.teacher.labels) != "same":
+            return  # it has no accuracy on these classes
         score = self.judge.score(self.teacher, "validation")
         self.teacher.calls = 0  # calls counts what the student was taught with
-        self.teacher_facts["accuracy"]["validation"] = score.accuracy
+        facts["accuracy"]["validation"] = score.accuracy
         labels = self.judge.labels("validation")
         chance = labels.bincount().max().item() / len(labels)
         bar = chance + 3 * math.sqrt(chance * (1 - chance) / len(labels))
-        if score.accuracy <= bar and not self.config.teacher.allow_bad:
+        if score.accuracy <= bar and not config.allow_bad:
             raise TeacherError(
                 f"the teacher classifies {score.accuracy:.1%} of the validation images rightly, and chance is "
                 f"{chance:.1%}: check that its weights are the trained ones and its classes in the order of "

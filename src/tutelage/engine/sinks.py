@@ -77,7 +77,7 @@ class TensorBoard:
             from torch.utils.tensorboard import SummaryWriter
         except (ImportError, RuntimeError) as error:
             raise MissingExtraError("tensorboard", error) from error
-        self._writer: Any = SummaryWriter(str(folder))  # type: ignore[no-untyped-call]
+        self._writer: Any = SummaryWriter(str(folder))
 
     def write(self, record: Mapping[str, Any]) -> None:
         """Take one record."""
@@ -105,9 +105,7 @@ class WeightsAndBiases:
             import wandb
         except (ImportError, RuntimeError) as error:
             raise MissingExtraError("wandb", error) from error
-        self._run: Any = wandb.init(
-            project="tutelage", dir=str(folder), config=dict(config), name=folder.name
-        )
+        self._run: Any = wandb.init(project="tutelage", dir=str(folder), config=dict(config), name=folder.name)
 
     def write(self, record: Mapping[str, Any]) -> None:
         """Take one record."""

@@ -59,8 +59,8 @@ class State:
         student: The wrapped student.
         position: Where the run stands.
         meter: What the next line of metrics will say.
-        method: The wrapped method of the stage, if any.
         optimizer: Of the stage.
+        method: The wrapped method of the stage, if any.
     """
 
     fabric: "Fabric"
@@ -68,15 +68,15 @@ class State:
     student: nn.Module
     position: Position
     meter: Meter
+    optimizer: Optimizer
     method: nn.Module | None = None
-    optimizer: Optimizer | None = None
 
     def save(self) -> None:
         """Write the checkpoint atomically; every rank must call it."""
         content: dict[str, Any] = {
             "student": self.student.state_dict(),
             "method": self.method.state_dict() if self.method is not None else None,
-            "optimizer": self.optimizer.state_dict() if self.optimizer is not None else None,
+            "optimizer": self.optimizer.state_dict(),
             "position": asdict(self.position),
             "meters": self._of_all_ranks(self.meter.state_dict()),
             "generators": self._of_all_ranks(_generators()),
@@ -95,15 +95,12 @@ class State:
         try:
             content = torch.load(self.run.state, map_location="cpu", weights_only=True)
         except (RuntimeError, EOFError, OSError, ValueError) as error:
-            raise DataError(
-                f"the checkpoint {self.run.state} is damaged and cannot be resumed: {error}"
-            ) from error
+            raise DataError(f"the checkpoint {self.run.state} is damaged and cannot be resumed: {error}") from error
         rank = self.fabric.global_rank
         self.student.load_state_dict(content["student"])
         if self.method is not None:
             self.method.load_state_dict(content["method"])
-        if self.optimizer is not None and content["optimizer"] is not None:
-            self.optimizer.load_state_dict(content["optimizer"])
+        self.optimizer.load_state_dict(content["optimizer"])
         self.meter.load_state_dict(_moved(content["meters"][rank], self.fabric.device))
         self.position.__init__(**content["position"])  # type: ignore[misc]
         _set_generators(content["generators"][rank])

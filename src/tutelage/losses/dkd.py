@@ -35,7 +35,8 @@ def dkd(
     With α = 1 and β = 1 − p_y this is KD. Everything stays in log space: log(1 − q_y) is the logsumexp of the
     other classes minus that of all, so that loss and gradient are finite for a student however confident.
     With two classes the second term is zero: a single other class has no order. (The authors' code takes the
-    logarithm of a rounded probability and is infinite in both cases.)
+    logarithm of a probability; once the logits are 104 τ apart float32 has rounded it to zero, the loss is
+    infinite and its gradient NaN.)
 
     Args:
         student_logits: class scores of the student.

@@ -65,8 +65,8 @@ def rkd_angle(
     .. math:: \ell_i = \tfrac{1}{n^2} \sum_{j,k} h_\delta(\cos \angle s_j s_i s_k - \cos \angle t_j t_i t_k)
 
     The sum includes triplets with equal samples, as the authors' does; they add nothing. Samples that
-    coincide have no direction: the cosine is zero, as in the authors' code, but so is its gradient (theirs is
-    3e8). The n³ cosines come from the distances alone and are never all in memory, see
+    coincide have no direction: the cosine is zero, as in the authors' code, but so is its gradient (theirs
+    reaches 2e9). The n³ cosines come from the distances alone and are never all in memory, see
     :func:`tutelage.ops.angles.angle_gap`. The gradient can be taken once, not twice.
 
     Args:

@@ -67,7 +67,8 @@ class MethodConfig(Protocol):
     name: ClassVar[str]
 
     @property
-    def task_weight(self) -> float: ...
+    def task_weight(self) -> float:
+        """The weight of the cross-entropy beside the method."""
 
     def build(self, student: Shapes, teacher: Shapes) -> Method:
         """Make the module for networks of these shapes."""

@@ -5,7 +5,7 @@ Code: megvii-research/mdistiller
 Reads: logits
 Labels: same
 Trains: the student
-Differs: computed in log space, so that a confident student and two classes stay finite; the warm-up advances each step, not each epoch
+Differs: in log space, so a confident student and two classes stay finite; the warm-up advances by step
 Results: benchmarks/digits/README.md
 """
 

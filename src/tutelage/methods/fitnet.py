@@ -1,11 +1,11 @@
 """FitNet: the student's middle feature, through a learned adapter, matches the teacher's.
 
 Paper: Romero, Ballas, Kahou, Chassang, Gatta, Bengio. FitNets: Hints for Thin Deep Nets. ICLR 2015. arXiv 1412.6550
-Code: adri-romsor/FitNets; weight and joint training as in HobbitLong/RepDistiller@dcc043277f2820efafd679ffb82b8e8195b7e222
+Code: adri-romsor/FitNets; weight and joint training as in HobbitLong/RepDistiller@b84f547
 Reads: stage2
 Labels: any
 Trains: the student and the adapter
-Differs: hint and task are trained together (the paper trains the hint first); the adapter is a 1×1 convolution or a linear map, without batch norm and ReLU
+Differs: hint and task together (the paper trains the hint first); adapter without batch norm and ReLU
 Results: benchmarks/digits/README.md
 """
 

@@ -1,7 +1,7 @@
 """KD: the student matches the teacher's softened class distribution.
 
 Paper: Hinton, Vinyals, Dean. Distilling the Knowledge in a Neural Network. 2015. arXiv 1503.02531
-Code: none by the authors; weights and temperature as in HobbitLong/RepDistiller@dcc043277f2820efafd679ffb82b8e8195b7e222
+Code: none by the authors; weights and temperature as in HobbitLong/RepDistiller@b84f547
 Reads: logits
 Labels: same
 Trains: the student

@@ -1,7 +1,7 @@
 """RKD: the student's distances and angles between samples match the teacher's.
 
 Paper: Park, Kim, Lu, Cho. Relational Knowledge Distillation. CVPR 2019. arXiv 1904.05068
-Code: lenscloth/RKD; weights as in HobbitLong/RepDistiller@dcc043277f2820efafd679ffb82b8e8195b7e222
+Code: lenscloth/RKD; weights as in HobbitLong/RepDistiller@b84f547
 Reads: embedding
 Labels: any
 Trains: the student

@@ -6,7 +6,6 @@ them; ``student.json`` holds the :class:`~tutelage.models.network.ModelCard`.
 
 import dataclasses
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -28,9 +27,7 @@ def build_network(card: ModelCard, *, pretrained: bool = False) -> Network:
         >>> build_network(card).shapes["embedding"]
         (64,)
     """
-    model = resolve(
-        card.model, num_classes=len(card.classes), in_channels=card.image[0], pretrained=pretrained
-    )
+    model = resolve(card.model, num_classes=len(card.classes), in_channels=card.image[0], pretrained=pretrained)
     return Network(model, card)
 
 
@@ -53,10 +50,10 @@ def save_network(
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(path.name + ".part")
     save_file(state, scratch, metadata={"format": FORMAT})
-    os.replace(scratch, path)
+    scratch.replace(path)
     card = dataclasses.replace(network.card, training=training) if training is not None else network.card
     scratch.write_text(json.dumps({"format": FORMAT, **dataclasses.asdict(card)}, indent=1) + "\n")
-    os.replace(scratch, path.with_suffix(".json"))
+    scratch.replace(path.with_suffix(".json"))
 
 
 def load_network(path: Path) -> Network:
@@ -68,9 +65,7 @@ def load_network(path: Path) -> Network:
     if path.is_dir():
         path = path / "student.safetensors"
     if not path.is_file():
-        raise DataError(
-            f"no network at {path}: give a run directory that finished, or the path of a .safetensors file"
-        )
+        raise DataError(f"no network at {path}: give a run directory that finished, or the path of a .safetensors file")
     network = build_network(_read_card(path.with_suffix(".json")))
     load_weights(network, path)
     return network

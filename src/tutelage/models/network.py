@@ -116,9 +116,7 @@ class Network(nn.Module):
             with torch.inference_mode():
                 out = self(torch.zeros(2, *self.card.image, dtype=torch.uint8, device=self._scale.device))
         except RuntimeError as error:
-            raise ShapeError(
-                f"{self.card.model} does not accept images of {self.card.image}: {error}"
-            ) from error
+            raise ShapeError(f"{self.card.model} does not accept images of {self.card.image}: {error}") from error
         finally:
             self.train(training)
         if out.logits.shape != (2, len(self.labels)):

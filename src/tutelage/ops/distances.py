@@ -21,7 +21,8 @@ def distances(x: Float[Tensor, "n d"]) -> Float[Tensor, "n n"]:
     .. math:: d_{ij} = \|x_i - x_j\|_2
 
     Computed from the differences, never from :math:`\|x_i\|^2 + \|x_j\|^2 - 2 x_i^\top x_j`: with an offset
-    of 1000 common to all features that form is 44 % wrong in float32, this one 0.003 %.
+    of 1000 common to all features that form is up to 23 % wrong in float32 (64 × 32 normal numbers), this one
+    0.001 %, which is the rounding of the features.
 
     The diagonal is exactly zero. Rows that coincide have distance zero, and no gradient flows through it (the
     square root alone would give NaN). Half precision is computed in float32, also under autocast.

@@ -216,7 +216,7 @@ def _terms_plot(row: Row, stage: str, style: str) -> str:
     longest = max(map(len, lines))
     height = max(190.0, 50.0 + 15 * len(lines))
     top = high + 0.06 * ((high - low) or 1.0)
-    frame = Frame(width=340.0, height=height, right=min(26 + 6.8 * longest, 110), x=(0.0, end), y=(low, top))
+    frame = Frame(width=340.0, height=height, right=min(26 + 6.8 * longest, 110.0), x=(0.0, end), y=(low, top))
     colour = int(style[1]) if style.startswith("c") else 0
     drawn, ends, others = [], [], 0
     for name, line in lines.items():

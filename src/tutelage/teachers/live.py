@@ -74,7 +74,7 @@ class LiveTeacher:
         """Answer every sample of the batch."""
         self.calls += len(batch.ids)
         with torch.inference_mode(), self._autocast():
-            parts = batch.images.split(self._batch_size or len(batch.ids))
+            parts = torch.split(batch.images, self._batch_size or len(batch.ids))
             answers = [self._run(images) for images in parts]
         # A tensor made in inference mode cannot be saved for a backward pass; a copy of it can.
         logits = _joined([answer.logits for answer in answers])

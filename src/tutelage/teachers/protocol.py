@@ -16,7 +16,6 @@ class Teacher(Protocol):
     Attributes:
         labels: The classes of its logits.
         fingerprint: Changes when its answers can change.
-        shapes: Shape of each output by role, without the batch dimension.
         calls: Number of samples it answered so far.
     """
 
@@ -25,10 +24,14 @@ class Teacher(Protocol):
     calls: int
 
     @property
-    def shapes(self) -> Shapes: ...
+    def shapes(self) -> Shapes:
+        """Shape of each output by role, without the batch dimension."""
 
     def listen(self, roles: Iterable[str]) -> None:
         """Answer with these features from now on."""
+
+    def compile(self) -> None:
+        """Compile what stands behind it, where there is something to compile."""
 
     def __call__(self, batch: Batch) -> Outputs:
         """Answer the batch, without gradient."""

@@ -30,6 +30,7 @@ __all__ = [
     "mobilenetv1_x075",
     "mobilenetv1_x1",
     "mobilenetv2",
+    "separable",
 ]
 
 EXPANSION = 6
@@ -95,8 +96,22 @@ def mobilenetv2(num_classes: int, in_channels: int = 3) -> StagedNetwork:
     return network
 
 
-def _separable(inputs: int, outputs: int, stride: int) -> nn.Sequential:
-    """A 3x3 convolution a channel, then a 1x1 convolution over all channels."""
+def separable(inputs: int, outputs: int, stride: int) -> nn.Sequential:
+    """The block of version 1: a 3x3 convolution within each channel, then a 1x1 convolution over all channels.
+
+    Args:
+        inputs: Channels that come in.
+        outputs: Channels that go out.
+        stride: Step of the 3x3 convolution.
+
+    Returns:
+        Both, each with batch norm and ReLU, in sequence.
+
+    Example:
+        >>> import torch
+        >>> separable(16, 24, stride=2)(torch.zeros(2, 16, 8, 8)).shape
+        torch.Size([2, 24, 4, 4])
+    """
     depthwise = conv_bn_relu(inputs, inputs, stride=stride, groups=inputs)
     return nn.Sequential(depthwise, conv_bn_relu(inputs, outputs, 1))
 
@@ -104,12 +119,12 @@ def _separable(inputs: int, outputs: int, stride: int) -> nn.Sequential:
 def _mobilenetv1(width: float, num_classes: int, in_channels: int) -> StagedNetwork:
     channels = int(64 * width)
     first = int(32 * width)
-    stem = nn.Sequential(conv_bn_relu(in_channels, first, stride=2), _separable(first, channels, 1))
+    stem = nn.Sequential(conv_bn_relu(in_channels, first, stride=2), separable(first, channels, 1))
     stages = []
     for outputs, depth in ((128, 2), (256, 2), (512, 6), (1024, 2)):
         stage = nn.Sequential()
         for i in range(depth):
-            stage.append(_separable(channels, int(outputs * width), 2 if i == 0 else 1))
+            stage.append(separable(channels, int(outputs * width), 2 if i == 0 else 1))
             channels = int(outputs * width)
         stages.append(stage)
     return StagedNetwork(stem, stages, nn.Identity(), channels, num_classes)

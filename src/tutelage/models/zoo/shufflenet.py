@@ -102,9 +102,7 @@ class HalvingBlock(nn.Module):
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         half = outputs // 2
-        self.short = nn.Sequential(
-            conv_bn(inputs, inputs, stride=2, groups=inputs), conv_bn_relu(inputs, half, 1)
-        )
+        self.short = nn.Sequential(conv_bn(inputs, inputs, stride=2, groups=inputs), conv_bn_relu(inputs, half, 1))
         self.long = nn.Sequential(
             conv_bn_relu(inputs, half, 1),
             conv_bn(half, half, stride=2, groups=half),
@@ -124,9 +122,7 @@ def shufflenetv1(num_classes: int, in_channels: int = 3) -> StagedNetwork:
     stages = []
     for width, depth in ((240, 4), (480, 8), (960, 4)):
         # The stem has 24 channels, too few to be worth three groups (section 3.2 of the paper).
-        first = ShuffleBlock(
-            channels, width, stride=2, groups=groups, groups_in=1 if channels == 24 else groups
-        )
+        first = ShuffleBlock(channels, width, stride=2, groups=groups, groups_in=1 if channels == 24 else groups)
         stage = nn.Sequential(first)
         for _ in range(depth - 1):
             stage.append(ShuffleBlock(width, width, stride=1, groups=groups, groups_in=groups))

@@ -84,9 +84,7 @@ def conv_bn(inputs: int, outputs: int, kernel: int = 3, *, stride: int = 1, grou
     return nn.Sequential(conv, nn.BatchNorm2d(outputs))
 
 
-def conv_bn_relu(
-    inputs: int, outputs: int, kernel: int = 3, *, stride: int = 1, groups: int = 1
-) -> nn.Sequential:
+def conv_bn_relu(inputs: int, outputs: int, kernel: int = 3, *, stride: int = 1, groups: int = 1) -> nn.Sequential:
     """`conv_bn` and a ReLU.
 
     Args:
