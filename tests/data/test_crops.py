@@ -85,7 +85,7 @@ def test_boxes_lie_in_the_image_and_keep_area_and_aspect() -> None:
 
 
 def test_crops_reach_every_edge() -> None:
-    views, ids = RandomResizedCrop(8, scale=(0.25, 0.25), ratio=(1, 1)), torch.arange(4000)
+    views, ids = RandomResizedCrop(8, scale=(0.25, 0.25), ratio=(1.0, 1.0)), torch.arange(4000)
     top, left, height, width = _boxes(views, ids, 16, 16)[0].unbind(1)
     assert set(height.tolist()) == set(width.tolist()) == {8}
     assert set(top.tolist()) == set(left.tolist()) == set(range(9))
@@ -93,13 +93,13 @@ def test_crops_reach_every_edge() -> None:
 
 @pytest.mark.parametrize(("h", "w", "expected"), [(100, 10, (43, 0, 13, 10)), (10, 100, (0, 43, 10, 13))])
 def test_the_centre_is_taken_where_no_crop_fits(h: int, w: int, expected: tuple[int, ...]) -> None:
-    views = RandomResizedCrop(8, scale=(1, 1))
+    views = RandomResizedCrop(8, scale=(1.0, 1.0))
     boxes, _ = _boxes(views, torch.arange(50), h, w)
     assert {tuple(box) for box in boxes.tolist()} == {expected}
 
 
 def test_the_whole_image_is_taken_where_the_aspect_is_allowed_but_nothing_fits() -> None:
-    views = RandomResizedCrop(8, scale=(1, 1), ratio=(1.2, 1.2))
+    views = RandomResizedCrop(8, scale=(1.0, 1.0), ratio=(1.2, 1.2))
     assert _boxes(views, torch.arange(3), 100, 100)[0].tolist() == [[8, 0, 83, 100]] * 3
 
 
@@ -137,10 +137,10 @@ def test_the_number_of_threads_changes_no_pixel() -> None:
     [
         ({"size": 0}, "at least 1, got 0"),
         ({"size": 8, "scale": (0.5, 0.1)}, r"scale must .* got \(0.5, 0.1\)"),
-        ({"size": 8, "scale": (0, 1)}, "scale must"),
+        ({"size": 8, "scale": (0.0, 1.0)}, "scale must"),
         ({"size": 8, "scale": (0.5, 1.5)}, "scale must"),
-        ({"size": 8, "ratio": (0, 1)}, "ratio must"),
-        ({"size": 8, "scale": (math.nan, 1)}, "scale must"),
+        ({"size": 8, "ratio": (0.0, 1.0)}, "ratio must"),
+        ({"size": 8, "scale": (math.nan, 1.0)}, "scale must"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings: dict[str, object], message: str) -> None:

@@ -118,7 +118,7 @@ def test_a_balance_that_the_data_cannot_give_is_refused(p: int, m: int, message:
         BalancedSampler(torch.arange(24), _LABELS, classes_per_batch=p, images_per_class=m, seed=0)
 
 
-def test_ids_without_labels_are_refused() -> None:
+def test_ids_without_labels_are_refused(own_messages: None) -> None:
     with pytest.raises(ShapeError, match="23 ids and 24 labels"):
         BalancedSampler(torch.arange(23), _LABELS, classes_per_batch=2, images_per_class=2, seed=0)
 

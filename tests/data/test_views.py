@@ -128,8 +128,8 @@ def test_families_whose_pixels_differ_have_different_fingerprints() -> None:
         RandomResizedCrop(6, seed=1),
         RandomResizedCrop(7),
         RandomResizedCrop(6, flip=False),
-        RandomResizedCrop(6, scale=(0.5, 1)),
-        RandomResizedCrop(6, ratio=(1, 1)),
+        RandomResizedCrop(6, scale=(0.5, 1.0)),
+        RandomResizedCrop(6, ratio=(1.0, 1.0)),
     ]
     assert len({family.fingerprint for family in families}) == len(families)
 

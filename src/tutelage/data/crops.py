@@ -71,7 +71,7 @@ class RandomResizedCrop:
             raise ConfigError(f"ratio must be two numbers with 0 < low <= high, got {ratio}")
         self.size, self.scale, self.ratio, self.flip, self.seed = size, scale, ratio, flip, seed
         self.fingerprint: str = (
-            f"random-resized-crop(size={size},scale={tuple(scale)},ratio={tuple(ratio)},flip={flip},seed={seed})"
+            f"random-resized-crop(size={size},scale={_floats(scale)},ratio={_floats(ratio)},flip={flip},seed={seed})"
         )
         self.num_views: int | None = None
         self.plain: int = -1
@@ -134,6 +134,11 @@ class RandomResizedCrop:
         if w / h > self.ratio[1]:
             return h, max(1, round(h * self.ratio[1]))
         return h, w
+
+
+def _floats(pair: tuple[float, float]) -> tuple[float, float]:
+    """So that (0.5, 1) and (0.5, 1.0) are the same in a fingerprint."""
+    return float(pair[0]), float(pair[1])
 
 
 def _centre(ids: Int64[Tensor, " n"], inner: tuple[int, int], outer: tuple[int, int]) -> Int64[Tensor, "n 4"]:

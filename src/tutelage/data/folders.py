@@ -1,6 +1,5 @@
 """Folders of images: one folder a class."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from tutelage.data.tables import Labelled
@@ -68,7 +67,7 @@ class _Classes:
             )
         self.names: list[str] = list(members)
         self.files: list[Path] = [file for files in members.values() for file in files]
-        self.labels: Sequence[int | str] = [name for name, files in members.items() for _ in files]
+        self.labels: list[str] = [name for name, files in members.items() for _ in files]
 
     def labelled(self) -> Labelled:
         files = self.files

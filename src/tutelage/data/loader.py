@@ -71,7 +71,9 @@ class Loader:
         num_ranks: int = 1,
         resident_limit: int = _RESIDENT_LIMIT,
     ) -> None:
-        if num_ranks < 1 or not 0 <= rank < num_ranks:
+        if num_ranks < 1:
+            raise ConfigError(f"the number of processes must be at least 1, got {num_ranks}")
+        if not 0 <= rank < num_ranks:
             raise ConfigError(f"the rank must be in 0..{num_ranks - 1}, got {rank}")
         if sampler.batch_size % num_ranks:
             raise ConfigError(

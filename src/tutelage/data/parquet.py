@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from tutelage.data.tables import Encoded, Labelled, require_columns
 from tutelage.errors import DataError
@@ -55,7 +56,7 @@ def read_parquet(files: Sequence[Path], image: str, label: str) -> Labelled:
     """
     import pyarrow.parquet
 
-    labels: list[int | str] = []
+    labels: list[Any] = []
     for file in files:
         with _readable(file):
             schema = pyarrow.parquet.read_schema(file)

@@ -3,7 +3,7 @@
 Letters: b batches of an epoch, n samples of a batch, m samples in all, P classes a batch, M images a class.
 """
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Int64
@@ -18,6 +18,7 @@ _ORDER_STREAM = 0x6F72646572
 _CLASS_STREAM = 0x636C617373
 
 
+@runtime_checkable
 class Sampler(Protocol):
     """What every sampler can do.
 

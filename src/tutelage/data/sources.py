@@ -162,15 +162,15 @@ def _from_parquet(files: Mapping[str, list[Path]], columns: Columns, where: str,
 def _assembled(splits: Mapping[str, Labelled], where: str, form: Format | int | None) -> Decoded:
     """Number the classes, choose or make the test split, and decide how images are stored.
 
-    A split whose labels are all −1, as the test split of ImageNet on the hub, counts as absent.
+    A split that is empty or has no label but −1, as the test split of ImageNet on the hub, counts as absent.
     """
-    known = {name: split for name, split in splits.items() if set(split.labels) != {-1}}
+    known = {name: split for name, split in splits.items() if any(label != -1 for label in split.labels)}
     train = known.get("train") or next(iter(known.values()), None)
     if train is None:
         raise DataError(f"there are no labelled images in {where}")
     test = next((known[name] for name in _TEST_SPLITS if name in known and known[name] is not train), None)
     tables, classes = number_classes([train] if test is None else [train, test], where)
-    parts = tables if test else split_off_test(tables[0], _TEST_SHARE)
+    parts = tables if test else split_off_test(tables[0], _TEST_SHARE, where)
     chosen = form if isinstance(form, Format) else choose_format(tables, form)
     return Decoded(decode_split(parts[0], chosen), decode_split(parts[1], chosen), classes, chosen.size)
 

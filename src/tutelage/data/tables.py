@@ -49,12 +49,12 @@ class Labelled:
 
     Args:
         rows: Gives the encoded images in order; can be called again.
-        labels: Numbers or names of the classes.
+        labels: Numbers or names of the classes, as they stand there: `number_classes` checks them.
         names: Names of the classes by number, where the source knows them.
     """
 
     rows: Callable[[], Iterator[Encoded]]
-    labels: Sequence[int | str]
+    labels: Sequence[Any]
     names: tuple[str, ...] | None
 
 
@@ -75,19 +75,17 @@ def number_classes(splits: Sequence[Labelled], where: str) -> tuple[list[Table],
     Classes are in the order of the source's names, else in the order of their numbers or alphabetical.
 
     Args:
-        splits: The splits of one data set.
+        splits: The splits of one data set; at least one sample in all.
         where: What to call the data set in a message.
 
     Returns:
         One table a split, and the names of the classes.
 
     Raises:
-        DataError: if there are no images, fewer than two classes, labels outside the names, or labels that are
-            neither whole numbers nor text.
+        DataError: if there are fewer than two classes, labels outside the names, or labels that are neither whole
+            numbers nor text.
     """
     values = {label for split in splits for label in split.labels}
-    if not values:
-        raise DataError(f"there are no images in {where}")
     if not all(isinstance(value, int) for value in values) and not all(isinstance(v, str) for v in values):
         raise DataError(f"labels must be whole numbers or text, those of {where} are not: {list(values)[:3]}")
     names = splits[0].names
@@ -107,7 +105,21 @@ def number_classes(splits: Sequence[Labelled], where: str) -> tuple[list[Table],
     return tables, names
 
 
-def split_off_test(table: Table, fraction: float) -> tuple[Table, Table]:
-    """Training and test part of a data set that has one split, stratified by class with a fixed seed."""
+def split_off_test(table: Table, fraction: float, where: str) -> tuple[Table, Table]:
+    """Training and test part of a data set that has one split, stratified by class with a fixed seed.
+
+    Args:
+        table: All images.
+        fraction: Share of each class to hold out.
+        where: What to call the data set in a message.
+
+    Raises:
+        DataError: if that holds out no image.
+    """
     kept, held_out = stratified_split(torch.from_numpy(table.labels), fraction=fraction, seed=_SPLIT_SEED)
+    if not len(held_out):
+        raise DataError(
+            f"the {len(kept)} images of {where} are too few to hold out a test split of {fraction:.0%}: "
+            f"add images, or give it a test split of its own"
+        )
     return table.subset(kept.numpy()), table.subset(held_out.numpy())

@@ -6,7 +6,7 @@ answer for (id, view) stays valid, teacher and student see the same pixels, and 
 Letters: n samples of a batch, m images of a store, h height, w width, c channels; h2, w2 after the view.
 """
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Int32, Int64, UInt8
@@ -21,6 +21,7 @@ VIEW_STREAM = 0x76696577
 """First counter of every draw of a view: keeps views and batch order independent under one seed."""
 
 
+@runtime_checkable
 class Views(Protocol):
     """What every family of views can do.
 

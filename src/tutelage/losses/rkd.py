@@ -67,7 +67,7 @@ def rkd_angle(
     The sum includes triplets with equal samples, as the authors' does; they add nothing. Samples that
     coincide have no direction: the cosine is zero, as in the authors' code, but so is its gradient (theirs
     reaches 2e9). The n³ cosines come from the distances alone and are never all in memory, see
-    :func:`tutelage.ops.angles.angle_gap`. The gradient can be taken once, not twice.
+    :func:`tutelage.ops.angles.angle_gap`.
 
     Args:
         student: one feature row a sample.

@@ -5,7 +5,7 @@ Code: adri-romsor/FitNets; weight and joint training as in HobbitLong/RepDistill
 Reads: stage2
 Labels: any
 Trains: the student and the adapter
-Differs: hint and task together (the paper trains the hint first); adapter without batch norm and ReLU
+Differs: hint and task together (the paper trains the hint first); no ReLU after the adapter, as taps may be negative
 Results: benchmarks/digits/README.md
 """
 
@@ -53,8 +53,9 @@ class FitNetConfig:
                 f"fitnet compares two maps or two vectors, but {self.role!r} is {ours} in the student "
                 f"and {theirs} in the teacher: choose another role or tap"
             )
-        adapter = nn.Linear(ours[0], theirs[0]) if len(ours) == 1 else nn.Conv2d(ours[0], theirs[0], 1)
-        return FitNet(self, adapter)
+        if len(ours) == 1:
+            return FitNet(self, nn.Sequential(nn.Linear(ours[0], theirs[0]), nn.BatchNorm1d(theirs[0])))
+        return FitNet(self, nn.Sequential(nn.Conv2d(ours[0], theirs[0], 1), nn.BatchNorm2d(theirs[0])))
 
 
 class FitNet(Method):
@@ -66,7 +67,9 @@ class FitNet(Method):
     """
 
     def __init__(self, config: FitNetConfig, adapter: nn.Module) -> None:
-        super().__init__(Needs(roles=(config.role,)))
+        # The adapter's batch norm keeps the weight of 100 stable (without it the hint drowns the labels), and makes
+        # samples depend on each other.
+        super().__init__(Needs(roles=(config.role,), compares_samples=True))
         self.config = config
         self.adapter = adapter
 

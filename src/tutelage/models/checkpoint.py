@@ -95,10 +95,15 @@ def load_weights(network: Network, path: Path) -> None:
     except (SafetensorError, OSError) as error:
         raise DataError(f"{path} is damaged or not a safetensors file: {error}") from error
     state = {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
-    try:
-        network.model.load_state_dict(state)
-    except RuntimeError as error:
-        raise DataError(f"the weights in {path} do not fit the model of its card: {error}") from error
+    expected = {name: tuple(value.shape) for name, value in network.model.state_dict().items()}
+    found = {name: tuple(value.shape) for name, value in state.items()}
+    if odd := sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)):
+        raise DataError(
+            f"the weights in {path} do not fit {network.card.model}, the model of their card: {len(odd)} of "
+            f"{len(expected)} differ, the first is {odd[0]!r} (wanted {expected.get(odd[0], 'nothing')}, "
+            f"got {found.get(odd[0], 'nothing')})"
+        )
+    network.model.load_state_dict(state)
 
 
 def _read_card(path: Path) -> ModelCard:

@@ -32,8 +32,8 @@ def resolve(spec: str, *, num_classes: int, in_channels: int = 3, pretrained: bo
             signature has them.
         num_classes: Number of logits.
         in_channels: Channels of the images.
-        pretrained: Load the published weights (timm, hf, a factory that knows how); the head is new where the
-            number of classes differs.
+        pretrained: Load the published weights (timm, hf, a factory that takes it); the head is drawn anew where
+            the number of classes differs.
 
     Returns:
         The bare module: normalised images ``(n, c, h, w)`` in, logits ``(n, k)`` out.
@@ -83,16 +83,14 @@ def _timm(name: str, num_classes: int, in_channels: int, pretrained: bool) -> nn
     except BROKEN_IMPORT as error:
         raise MissingExtraError("timm", error) from error
     try:
-        return _module(
-            timm.create_model(name, pretrained=pretrained, num_classes=num_classes, in_chans=in_channels),
-            f"timm:{name}",
-        )
+        model = timm.create_model(name, pretrained=pretrained, num_classes=num_classes, in_chans=in_channels)
     except RuntimeError as error:
         if "unknown model" in str(error).lower():
             raise UnknownNameError("timm model", name, timm.list_models()) from error
-        raise ConfigError(f"timm cannot build {name!r}: {error}") from error
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"timm cannot load {name!r}: {error}") from error
+        raise ConfigError(f"timm cannot build {name!r}: {_brief(error)}") from error
+    except (OSError, TypeError, ValueError) as error:
+        raise ConfigError(f"timm cannot build {name!r}: {_brief(error)}") from error
+    return _module(model, f"timm:{name}")
 
 
 class HuggingFaceClassifier(nn.Module):
@@ -128,31 +126,40 @@ def _hugging_face(name: str, num_classes: int, in_channels: int, pretrained: boo
         raise MissingExtraError("hf", error) from error
     try:
         config = configs.from_pretrained(name, num_labels=num_classes)
-        _set_channels(config, name, in_channels)
+        _set_channels(config, name, in_channels, pretrained)
         if pretrained:
             model = models.from_pretrained(name, config=config, ignore_mismatched_sizes=True)
         else:
             model = models.from_config(config)
+    except ZeroDivisionError:
+        raise
     except ImportError as error:
         # transformers imports the file of a model when the model is built, and the packages it needs with it.
         raise MissingExtraError("hf", error) from error
     except RuntimeError as error:
         if "failed to import" in str(error).lower():
             raise MissingExtraError("hf", error) from error
-        raise ConfigError(f"transformers cannot build {name!r}: {error}") from error
+        raise ConfigError(f"transformers cannot build {name!r}: {_brief(error)}") from error
     except (OSError, ValueError) as error:
         raise ConfigError(
-            f"transformers cannot load {name!r}: {error}. Give a folder with config.json (and weights), "
-            "or a name of the hub while it can be reached"
+            f"transformers cannot load {name!r} ({_brief(error)}): give a folder with config.json (and weights) "
+            "of an image classifier, or its name on the hub while the hub can be reached"
         ) from error
-    return HuggingFaceClassifier(model)
+    return HuggingFaceClassifier(_module(model, f"hf:{name}"))
 
 
-def _set_channels(config: Any, name: str, in_channels: int) -> None:
-    if hasattr(config, "num_channels"):
-        config.num_channels = in_channels
-    elif in_channels != 3:
-        raise ConfigError(f"hf:{name} has no setting for its channels and takes 3, the images have {in_channels}")
+def _set_channels(config: Any, name: str, in_channels: int, pretrained: bool) -> None:
+    """Ask for ``in_channels``, unless that would put random numbers in the place of loaded weights, silently."""
+    channels: int = getattr(config, "num_channels", 3)
+    if channels == in_channels:
+        return
+    if pretrained or not hasattr(config, "num_channels"):
+        fixed = "its weights are" if pretrained else "it is"
+        raise ConfigError(
+            f"hf:{name} cannot take images of {in_channels} channels, {fixed} made for {channels}: "
+            f"give images of {channels} channels or another model"
+        )
+    config.num_channels = in_channels
 
 
 def _python(target: str, num_classes: int, in_channels: int, pretrained: bool) -> nn.Module:
@@ -169,7 +176,7 @@ def _python(target: str, num_classes: int, in_channels: int, pretrained: bool) -
     factory = getattr(module, name, None)
     if not callable(factory):
         known = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
-        raise UnknownNameError(f"factory in the module {path!r}", name, known)
+        raise UnknownNameError(f"{path} factory", name, known)
     return _call(factory, f"python:{target}", num_classes, in_channels, pretrained)
 
 
@@ -193,3 +200,8 @@ def _module(built: object, spec: str) -> nn.Module:
     if not isinstance(built, nn.Module):
         raise ConfigError(f"{spec} must return a torch.nn.Module, got {type(built).__name__}")
     return built
+
+
+def _brief(error: Exception) -> str:
+    """The first line of a message: those of the hub go on for a page."""
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(". ")

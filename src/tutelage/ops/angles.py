@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from tutelage.ops.distances import reciprocal
 
@@ -35,7 +35,8 @@ def angle_gap(ours: Float[Tensor, "n n"], theirs: Float[Tensor, "n n"], *, delta
     A side that joins coincident rows has no angle: its cosine is zero, and no gradient flows through it.
 
     Memory is bounded: the vertices are handled in groups, nothing of size n³ is kept for the backward pass.
-    ``theirs`` gets no gradient. The function may be differentiated once; a second time raises.
+    ``theirs`` gets no gradient. A gradient that is itself to be differentiated (``create_graph=True``) is taken the
+    plain way, with some twenty tensors of size n³.
 
     Args:
         ours: distances that the gradient is taken of.
@@ -58,16 +59,15 @@ def angle_gap(ours: Float[Tensor, "n n"], theirs: Float[Tensor, "n n"], *, delta
 class _Side(NamedTuple):
     """What the cosines of one set of points are made of, each ``(n, n)``."""
 
-    d: Tensor  # distances, zero for coincident rows
-    r: Tensor  # their reciprocals, zero for coincident rows
-    q: Tensor  # their squares
+    d: Tensor  # distances as sides of an angle: zero where the rows count as coincident
+    r: Tensor  # their reciprocals: zero there too
+    q: Tensor  # squared distances as the side opposite: as they are
 
 
 def _side(d: Tensor) -> _Side:
     r = reciprocal(d)
     # A distance that is too small for a reciprocal must not meet the large reciprocal of another one.
-    d = torch.where(r > 0, d, 0.0)
-    return _Side(d, r, d.square())
+    return _Side(torch.where(r > 0, d, 0.0), r, d.square())
 
 
 class _AngleGap(torch.autograd.Function):
@@ -90,29 +90,40 @@ class _AngleGap(torch.autograd.Function):
             values[rows] = gap.sub_(slope, alpha=0.5).mul_(slope).sum((1, 2))
             if pull is not None:
                 pull.add(rows, slope, spare=gap)
-        ctx.save_for_backward(*sides[0], *sides[1], *([pull.result()] if pull is not None else []))
+        ctx.save_for_backward(ours, theirs, *([pull.result()] if pull is not None else []))
         ctx.delta = delta
         return values / (4 * values.numel() ** 2)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        saved = ctx.saved_tensors
-        ours, theirs = _Side(*saved[:3]), _Side(*saved[3:6])
+        ours, theirs, *early = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            value = _plain(ours, theirs, ctx.delta)
+            return torch.autograd.grad(value, ours, grad, create_graph=True)[0], None, None
         weights = grad / (2 * grad.numel() ** 2)
-        if len(saved) > 6 and bool((weights == weights[0]).all()):
-            return weights[0] * saved[6], None, None
-        pull = _Pull(ours, weights)
-        for rows, gap, spare in _slabs(ours, theirs):
+        if early and bool((weights == weights[0]).all()):
+            return weights[0] * early[0], None, None
+        sides = _side(ours), _side(theirs)
+        pull = _Pull(sides[0], weights)
+        for rows, gap, spare in _slabs(*sides):
             pull.add(rows, gap.clamp_(-2 * ctx.delta, 2 * ctx.delta), spare=spare)
         return pull.result(), None, None
+
+
+def _plain(ours: Tensor, theirs: Tensor, delta: float) -> Tensor:
+    """The gap by operations that autograd follows, all cosines at once."""
+    cosines = []
+    for d, r, q in (_side(ours), _side(theirs)):
+        to_b, to_c = r.unsqueeze(2), r.unsqueeze(1)
+        cosines.append((to_b * (d.unsqueeze(1) - to_c * q) + d.unsqueeze(2) * to_c) / 2)
+    return F.huber_loss(cosines[0], cosines[1], reduction="none", delta=delta).mean((1, 2))
 
 
 def _slabs(ours: _Side, theirs: _Side) -> Iterator[tuple[slice, Tensor, Tensor]]:
     """Twice the gap of the cosines for a group of vertices, ``(m, n, n)``, and a buffer of the same shape.
 
-    Every step is elementwise: neither autocast nor TF32 can lower its precision. Both buffers may be
-    overwritten; they are used again for the next group.
+    Every step is elementwise: neither autocast nor TF32 can lower its precision. Both are treated alike, so that
+    equal distances give a gap of exactly zero. The two tensors may be overwritten; they are used again.
     """
     n = ours.d.shape[0]
     m = max(1, min(n, _CHUNK.get(ours.d.device.type, _CHUNK_ELSEWHERE) // (n * n)))
@@ -120,15 +131,17 @@ def _slabs(ours: _Side, theirs: _Side) -> Iterator[tuple[slice, Tensor, Tensor]]
     for start in range(0, n, m):
         rows = slice(start, min(start + m, n))
         gap, spare = gaps[: rows.stop - start], spares[: rows.stop - start]
-        d, r = ours.d[rows], ours.r[rows]
-        to_b, to_c = r.unsqueeze(2), r.unsqueeze(1)
-        torch.addcmul(d.unsqueeze(1), to_c, ours.q, value=-1, out=gap)
-        gap.mul_(to_b).addcmul_(d.unsqueeze(2), to_c)
-        d, r = theirs.d[rows], theirs.r[rows]
-        to_b, to_c = r.unsqueeze(2), r.unsqueeze(1)
-        torch.addcmul(d.unsqueeze(1), to_c, theirs.q, value=-1, out=spare)
-        gap.addcmul_(spare, to_b, value=-1).addcmul_(d.unsqueeze(2), to_c, value=-1)
-        yield rows, gap, spare
+        _twice_cosines(ours, rows, out=gap)
+        _twice_cosines(theirs, rows, out=spare)
+        yield rows, gap.sub_(spare), spare
+
+
+def _twice_cosines(side: _Side, rows: slice, *, out: Tensor) -> None:
+    """d_ab r_ac + r_ab (d_ac − r_ac q_bc) for the vertices ``rows``, ``(m, n, n)``."""
+    d, r = side.d[rows], side.r[rows]
+    to_c = r.unsqueeze(1)
+    torch.addcmul(d.unsqueeze(1), to_c, side.q, value=-1, out=out)
+    out.mul_(r.unsqueeze(2)).addcmul_(d.unsqueeze(2), to_c)
 
 
 class _Pull:
@@ -154,4 +167,4 @@ class _Pull:
 
     def result(self) -> Tensor:
         """The gradient, ``(n, n)``."""
-        return self.adjacent - self.side.d * self.opposite
+        return self.adjacent - self.side.q.sqrt() * self.opposite

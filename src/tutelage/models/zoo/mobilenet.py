@@ -131,20 +131,20 @@ def _mobilenetv1(width: float, num_classes: int, in_channels: int) -> StagedNetw
 
 
 def mobilenetv1_x1(num_classes: int, in_channels: int = 3) -> StagedNetwork:
-    """Width 1: 3,411,976 parameters for 200 classes."""
+    """Width 1: 3,309,476 parameters for 100 classes."""
     return _mobilenetv1(1.0, num_classes, in_channels)
 
 
 def mobilenetv1_x075(num_classes: int, in_channels: int = 3) -> StagedNetwork:
-    """Width 0.75: 1,970,360 parameters for 200 classes."""
+    """Width 0.75: 1,893,460 parameters for 100 classes."""
     return _mobilenetv1(0.75, num_classes, in_channels)
 
 
 def mobilenetv1_x05(num_classes: int, in_channels: int = 3) -> StagedNetwork:
-    """Width 0.5: 921,192 parameters for 200 classes."""
+    """Width 0.5: 869,892 parameters for 100 classes."""
     return _mobilenetv1(0.5, num_classes, in_channels)
 
 
 def mobilenetv1_x025(num_classes: int, in_channels: int = 3) -> StagedNetwork:
-    """Width 0.25: 264,472 parameters for 200 classes."""
+    """Width 0.25: 238,772 parameters for 100 classes."""
     return _mobilenetv1(0.25, num_classes, in_channels)

@@ -1,0 +1,165 @@
+"""Images a second: a bare PyTorch loop of the student, the same with a teacher's forward, and our loop.
+
+    TUTELAGE_DATA=… python benchmarks/speed.py --student zoo:resnet20 --teacher zoo:wrn_16_2 --method kd
+
+(a) alone   the student in a bare loop: forward, cross-entropy, backward, SGD
+(b) floor   the same and a forward of the teacher: what no distillation can do without
+(c) ours    tutelage's loop as users run it: loader with augmentation, method, metrics, progress, checkpoints
+
+The three take turns of a few steps, (c) being a real run that pauses for the others, so that a change in the
+machine's speed meets all alike. Each round gives one ratio (c)/(b); printed are the medians over the rounds and the
+quartiles of the ratio. The bare loops repeat one batch of random pixels, already normalised: no loader, no metrics.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from unittest.mock import patch
+
+import torch
+import torch.nn.functional as F
+
+from tutelage.data import Loader, open_dataset
+from tutelage.engine import EngineConfig, RunConfig, StudentConfig, TeacherConfig, start
+from tutelage.engine.session import Session
+from tutelage.methods import METHODS
+from tutelage.models import ModelCard, build_network, resolve, save_network
+from tutelage.recipes import short
+from tutelage.types import Batch
+
+DTYPES = {"32": torch.float32, "bf16": torch.bfloat16, "16": torch.float16}
+CLASSES = 100
+
+
+class Enough(Exception):
+    """All rounds are done: leave the run."""
+
+
+class Turns:
+    """Pauses our loop every few steps and lets the bare loops take theirs.
+
+    Args:
+        rivals: Name → one bare step.
+        steps: Steps a turn.
+        rounds: Rounds that count; one more comes before them to warm up.
+        device: Waited for before the clock is read.
+    """
+
+    def __init__(self, rivals: dict[str, Callable[[], None]], steps: int, rounds: int, device: torch.device) -> None:
+        self.rivals, self.steps, self.rounds, self.device = rivals, steps, rounds, device
+        self.seconds: dict[str, list[float]] = {name: [] for name in ("ours", *rivals)}
+        self._began = 0.0
+
+    def epoch(self, loader: Loader, number: int, start: int) -> Iterator[Batch]:
+        for position, batch in enumerate(loader.epoch(number, start=start)):
+            if position and position % self.steps == 0:
+                self._round()
+            self._began = self._began or self._now()
+            yield batch
+
+    def _round(self) -> None:
+        self.seconds["ours"].append(self._now() - self._began)
+        for name, step in self.rivals.items():
+            began = self._now()
+            for _ in range(self.steps):
+                step()
+            self.seconds[name].append(self._now() - began)
+        if len(self.seconds["ours"]) > self.rounds:
+            raise Enough
+        self._began = self._now()
+
+    def _now(self) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
+
+def bare_step(args: argparse.Namespace, device: torch.device, *, taught: bool) -> Callable[[], None]:
+    layout, dtype = torch.channels_last, DTYPES[args.precision]
+    student = resolve(args.student, num_classes=CLASSES).to(device=device, memory_format=layout).train()
+    teacher = resolve(args.teacher, num_classes=CLASSES).to(device=device, memory_format=layout).eval()
+    optimizer = torch.optim.SGD(student.parameters(), lr=0.01, momentum=0.9, nesterov=True, weight_decay=5e-4)
+    images = torch.randn(args.batch_size, 3, 32, 32, device=device).to(memory_format=layout)
+    labels = torch.randint(0, CLASSES, (args.batch_size,), device=device)
+
+    def step() -> None:
+        with torch.autocast(device.type, dtype=dtype, enabled=dtype is not torch.float32):
+            logits = student(images)
+            if taught:
+                with torch.inference_mode():
+                    teacher(images)
+        F.cross_entropy(logits.float(), labels).backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return step
+
+
+def our_run(args: argparse.Namespace, folder: Path) -> RunConfig:
+    """A run of the short recipe with an untrained teacher: speed does not depend on what it knows."""
+    data = open_dataset(args.data)
+    card = ModelCard(
+        model=args.teacher, classes=data.labels.names, image=(3, data.size, data.size), mean=data.mean, std=data.std
+    )
+    save_network(build_network(card), folder / "teacher.safetensors")
+    base = short(args.data)
+    return replace(
+        base,
+        data=replace(base.data, batch_size=args.batch_size),
+        student=StudentConfig(model=args.student),
+        teacher=TeacherConfig(weights=str(folder / "teacher.safetensors"), allow_bad=True),
+        stages=(replace(base.stages[0], method=METHODS[args.method]()),),
+        engine=EngineConfig(precision=args.precision),
+    )
+
+
+def measure(args: argparse.Namespace) -> dict[str, list[float]]:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    rivals = {"alone": bare_step(args, device, taught=False), "floor": bare_step(args, device, taught=True)}
+    turns, plain = Turns(rivals, args.steps, args.rounds, device), Session.loader
+
+    class Taking:
+        def __init__(self, session: Session) -> None:
+            self.loader = plain(session)
+            self.num_batches = self.loader.num_batches
+
+        def epoch(self, number: int, *, start: int = 0) -> Iterator[Batch]:
+            return turns.epoch(self.loader, number, start)
+
+    with tempfile.TemporaryDirectory() as folder, patch.object(Session, "loader", lambda session: Taking(session)):
+        try:
+            start(our_run(args, Path(folder)), Path(folder) / "run")
+        except Enough:
+            pass
+    return {name: seconds[1:] for name, seconds in turns.seconds.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--student", default="zoo:resnet20")
+    parser.add_argument("--teacher", default="zoo:wrn_16_2")
+    parser.add_argument("--method", default="kd", choices=sorted(METHODS))
+    parser.add_argument("--precision", default="bf16", choices=sorted(DTYPES))
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--data", default="cifar100")
+    parser.add_argument("--steps", type=int, default=5, help="steps a turn")
+    parser.add_argument("--rounds", type=int, default=12, help="rounds that count")
+    args = parser.parse_args()
+    seconds = measure(args)
+    images = args.steps * args.batch_size
+    rates = {name: images / statistics.median(values) for name, values in seconds.items()}
+    ratios = [floor / ours for ours, floor in zip(seconds["ours"], seconds["floor"], strict=True)]
+    low, middle, high = statistics.quantiles(ratios, n=4)
+    print(
+        f"{args.teacher} → {args.student}, {args.method}, {args.precision}, batch {args.batch_size}, "
+        f"{torch.get_num_threads()} threads: alone {rates['alone']:,.0f}, floor {rates['floor']:,.0f}, "
+        f"ours {rates['ours']:,.0f} images/s; ours / floor {middle:.3f} (quartiles {low:.3f} to {high:.3f})"
+    )
+
+
+if __name__ == "__main__":
+    main()
