@@ -15,13 +15,13 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from tutelage.errors import DataError, RunError
 
-__all__ = ["RunDir", "saving"]
+__all__ = ["RunDir", "check_new", "saving", "write_error"]
 
 
 @contextmanager
@@ -29,7 +29,7 @@ def saving(path: Path) -> Iterator[Path]:
     """Write to the path it hands out; what arrives under ``path`` is whole or absent.
 
     Raises:
-        RunError: if the disk is full; the older file, if there was one, is untouched.
+        RunError: if the disk is full or cannot be written; the older file, if there was one, is untouched.
 
     Example:
         >>> import tempfile
@@ -46,18 +46,65 @@ def saving(path: Path) -> Iterator[Path]:
         with scratch.open("rb") as file:
             os.fsync(file.fileno())
         scratch.replace(path)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    except (OSError, RuntimeError) as error:
+        _forget(scratch)
+        # When a write fails, torch still tries to end its archive, and the RuntimeError of that hides the OSError.
+        reason = error if isinstance(error, OSError) else error.__context__
+        if not isinstance(reason, OSError):
             raise
-        scratch.unlink(missing_ok=True)
-        free = shutil.disk_usage(path.parent).free
-        raise RunError(
-            f"no space left to write {path} ({free / 2**20:.1f} MiB free); what was saved before is untouched: "
-            f"free some space and resume"
-        ) from error
+        raise write_error(path, reason) from error
     except BaseException:
-        scratch.unlink(missing_ok=True)
+        _forget(scratch)
         raise
+
+
+def _forget(scratch: Path) -> None:
+    # Where the folder cannot be written there is no scratch file either, and a second error would hide the first.
+    with suppress(OSError):
+        scratch.unlink(missing_ok=True)
+
+
+def write_error(path: Path, error: OSError) -> RunError:
+    """What to tell the user when a file of a run cannot be written.
+
+    Example:
+        >>> print(write_error(Path("runs/a/state.ckpt"), PermissionError(errno.EACCES, "Permission denied")))
+        cannot write runs/a/state.ckpt (Permission denied); what was saved before is untouched
+    """
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return RunError(f"cannot write {path} ({error.strerror or error}); what was saved before is untouched")
+    free = shutil.disk_usage(_existing(path.parent)).free
+    return RunError(
+        f"no space left to write {path} ({free / 2**20:.1f} MiB free); what was saved before is untouched: "
+        f"free some space, then start or resume the run again"
+    )
+
+
+def check_new(path: Path) -> None:
+    """Refuse a place where no new run can be made, before anything is read or decoded in vain.
+
+    Raises:
+        RunError: if it is a file, is not empty, or cannot be written: a run is never overwritten.
+
+    Example:
+        >>> check_new(Path("runs/of/tomorrow"))
+    """
+    if path.exists() and not path.is_dir():
+        raise RunError(f"a run is a directory, and {path} is a file: choose another --out")
+    if path.is_dir() and any(path.iterdir()):
+        if (path / "config.json").exists():
+            raise RunError(
+                f"{path} already holds a run: continue it with `tutelage resume {path}`, or choose another --out"
+            )
+        raise RunError(f"{path} is not empty and holds no run: choose another --out")
+    above = _existing(path)
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        why = "is not writable" if above.is_dir() else "is a file"
+        raise RunError(f"cannot make the directory {path}, since {above} {why}: choose another --out")
+
+
+def _existing(path: Path) -> Path:
+    return next(place for place in (path, *path.absolute().parents) if place.exists())
 
 
 class RunDir:
@@ -79,15 +126,16 @@ class RunDir:
         """Make the directory of a new run.
 
         Raises:
-            RunError: if it exists and is not empty: a run is never overwritten.
+            RunError: if it exists and is not empty, or cannot be written: a run is never overwritten.
         """
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            what = "a run" if (path / "config.json").exists() else "something"
-            raise RunError(
-                f"{path} already holds {what}: continue it with `tutelage resume {path}`, or choose another --out"
-            )
-        run = cls(path)
-        run.write_json("config.json", config)
+        check_new(path)
+        run, made = cls(path), not path.exists()
+        try:
+            run.write_json("config.json", config)
+        except RunError:
+            if made and path.is_dir():
+                path.rmdir()
+            raise
         return run
 
     @classmethod
@@ -98,7 +146,8 @@ class RunDir:
             RunError: if there is no ``config.json`` in it.
         """
         if not (path / "config.json").is_file():
-            raise RunError(f"no run at {path}: it holds no config.json")
+            what = "it holds no config.json" if path.is_dir() else "there is no such directory"
+            raise RunError(f"no run at {path}: {what}")
         return cls(path)
 
     @property
@@ -119,15 +168,19 @@ class RunDir:
         """
         path = self.path / name
         try:
-            content: dict[str, Any] = json.loads(path.read_text())
+            content = json.loads(path.read_text())
         except FileNotFoundError as error:
             raise DataError(f"{path} is missing") from error
+        except OSError as error:
+            raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise DataError(f"{path} is damaged: {error}") from error
+        if not isinstance(content, dict):
+            raise DataError(f"{path} is damaged: it must hold a JSON object, got a {type(content).__name__}")
         return content
 
     def cut_metrics(self, size: int) -> None:
         """Forget the metrics written after a checkpoint: the resumed run writes them again."""
-        if self.metrics.exists() or size:
-            with self.metrics.open("r+b" if self.metrics.exists() else "w+b") as file:
-                file.truncate(size)
+        # Truncating a shorter file would fill it with zeros, which no reader takes for lines of JSON.
+        if self.metrics.exists() and self.metrics.stat().st_size > size:
+            os.truncate(self.metrics, size)

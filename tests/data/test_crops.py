@@ -45,7 +45,7 @@ def test_pixels_are_those_of_torch_interpolate_on_the_crop(size: int, make: obje
 def test_the_plain_view_of_a_stored_image_is_its_middle_not_resized() -> None:
     for size in (24, 28, 48, 224):
         stored = round(size * 8 / 7)
-        images, ids = _noise(2, stored, stored), torch.arange(2)
+        images, ids = _noise(12, stored, stored), torch.arange(12)
         views = RandomResizedCrop(size)
         rendered = views.render(images, ids, torch.full_like(ids, views.plain))
         edge = (stored - size) // 2

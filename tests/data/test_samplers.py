@@ -150,3 +150,17 @@ class TestStratifiedSplit:
     def test_a_fraction_that_leaves_one_side_empty_is_refused(self, fraction: float) -> None:
         with pytest.raises(ConfigError, match="above 0 and below 1"):
             stratified_split(torch.arange(4), fraction=fraction, seed=0)
+
+
+def test_orders_views_crops_and_splits_are_those_of_the_first_version() -> None:
+    # Computed by tutelage 0.1.0, torch 2.13 on a CPU: a change breaks cached answers and the resume of old runs.
+    from tutelage.data import CropFlip, RandomResizedCrop
+
+    order = UniformSampler(torch.arange(8), batch_size=8, seed=1).epoch(2)
+    assert order.tolist() == [[3, 1, 5, 4, 2, 0, 7, 6]]
+    assert CropFlip(4, seed=1).draw(torch.arange(6), epoch=2).tolist() == [157, 74, 86, 30, 131, 98]
+    boxes, mirrored = RandomResizedCrop(8, seed=1)._boxes(torch.arange(2), torch.tensor([2, 2]), 32, 32)
+    assert boxes.tolist() == [[8, 13, 20, 16], [1, 2, 24, 30]]
+    assert mirrored.tolist() == [True, True]
+    kept, held_out = stratified_split(torch.arange(12) % 2, fraction=0.5, seed=1)
+    assert (len(kept), held_out.tolist()) == (6, [1, 2, 8, 9, 10, 11])

@@ -148,14 +148,14 @@ class TestFolder:
         assert (views.size, views.seed) == (28, 5)
         assert open_dataset(f"folder:{pets}", cache=cache).train.images.shape[1] == 256
 
-    def test_resizing_keeps_the_aspect_and_takes_the_middle(self, tmp_path: Path, cache: Path, save) -> None:
+    def test_resizing_keeps_the_aspect_and_takes_the_middle(self, tmp_path: Path, cache: Path, save, noise) -> None:
         from PIL import Image
 
-        ramp = np.broadcast_to(np.arange(140, dtype=np.uint8)[:, None, None], (140, 70, 3)).copy()
+        picture = noise(0, 140, 70)
         for name in ("a/0", "a/1", "b/0", "b/1"):
-            save(tmp_path / "ramps" / f"{name}.png", ramp)
-        data = open_dataset(f"folder:{tmp_path / 'ramps'}", size=28, cache=cache)
-        expected = Image.fromarray(ramp).resize((32, 64), Image.Resampling.BICUBIC).crop((0, 16, 32, 48))
+            save(tmp_path / "tall" / f"{name}.png", picture)
+        data = open_dataset(f"folder:{tmp_path / 'tall'}", size=28, cache=cache)
+        expected = Image.fromarray(picture).resize((32, 64), Image.Resampling.BICUBIC).crop((0, 16, 32, 48))
         assert np.array_equal(data.train.images[0].numpy(), np.asarray(expected))
 
     def test_the_orientation_of_a_photograph_is_respected(self, tmp_path: Path, cache: Path, noise) -> None:
@@ -188,7 +188,7 @@ class TestFolder:
         for name in ("a/0", "a/1", "b/0", "b/1"):
             path = tmp_path / "kinds" / f"{name}.{'tif' if mode == 'CMYK' else 'png'}"
             path.parent.mkdir(parents=True, exist_ok=True)
-            image.save(path, **({"transparency": 0} if mode == "P" else {}))
+            image.save(path, **({"transparency": bytes([0, 128])} if mode == "P" else {}))
         data = open_dataset(f"folder:{tmp_path / 'kinds'}", cache=cache)
         assert data.channels == (1 if mode in ("LA", "1") else 3)
         expected = image.convert("RGB" if data.channels == 3 else "L")

@@ -104,6 +104,14 @@ def test_a_damaged_description_is_refused(tmp_path: Path, meta: str) -> None:
         open_or_decode(tmp_path / "pets", "k", _never)
 
 
+def test_a_store_of_another_version_is_refused(tmp_path: Path) -> None:
+    open_or_decode(tmp_path / "pets", "k", _decoded)
+    meta = tmp_path / "pets-k" / "meta.json"
+    meta.write_text(meta.read_text().replace('"format": 1', '"format": 2'))
+    with pytest.raises(DataError, match="format 2 instead of 1"):
+        open_or_decode(tmp_path / "pets", "k", _never)
+
+
 def test_a_disk_that_is_too_small_is_refused_before_anything_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

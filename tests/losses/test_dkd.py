@@ -135,6 +135,8 @@ def test_with_two_classes_the_second_term_is_zero():
     assert loss.tolist() == [0.0] * 5
     assert gradient.tolist() == [[0.0, 0.0]] * 5
     torch.testing.assert_close(dkd(student, teacher, labels), kd(student, teacher))
+    far = torch.tensor([[-10_000.0, 0.0]])
+    assert dkd(far, torch.zeros(1, 2), torch.tensor([1]), alpha=0.0).tolist() == [0.0]
 
 
 @pytest.mark.usefixtures("own_messages")

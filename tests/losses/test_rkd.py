@@ -175,8 +175,8 @@ def test_an_offset_common_to_all_features_leaves_loss_and_gradient_right(loss):
 
 @both
 def test_tight_clusters_keep_the_gradient_right(loss):
-    # Four clusters whose rows are 1000 times nearer to each other than to the rest: the authors' distances are
-    # 3 % off here, these 0.01 %.
+    # Four clusters whose rows are 1000 times nearer to each other than to the rest: the gradient of the
+    # authors' distances is 2.7 % off here, this one 0.009 %.
     generator = torch.Generator().manual_seed(0)
     centres = torch.randn(4, 16, generator=generator)
     student = centres.repeat(8, 1) + 1e-3 * torch.randn(32, 16, generator=generator)

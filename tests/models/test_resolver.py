@@ -237,7 +237,7 @@ def test_what_cannot_be_built_is_a_config_error_that_says_why(
 
 @pytest.mark.parametrize(("name", "pretrained"), [("rigid", False), ("some/vit", True)])
 def test_channels_that_would_cost_the_weights_are_refused(transformers: None, name: str, pretrained: bool) -> None:
-    with pytest.raises(ConfigError, match=f"hf:{name} cannot take images of 1 channels.*made for 3"):
+    with pytest.raises(ConfigError, match=f"^hf:{name} cannot take images of 1 channels.*made for 3"):
         resolve(f"hf:{name}", num_classes=5, in_channels=1, pretrained=pretrained)
 
 

@@ -3,12 +3,13 @@
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from tutelage import __version__
 from tutelage.cli.demo import demo
 from tutelage.cli.look import evaluate, report, show
 from tutelage.cli.train import carry_on, distill, teach
-from tutelage.errors import TutelageError, UnknownNameError
+from tutelage.errors import Interrupted, TutelageError, UnknownNameError
 
 __all__ = ["main"]
 
@@ -37,7 +38,7 @@ def _help() -> str:
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Run the command line; errors of the user's making are one line and exit code 2.
+    """Run the command line; errors of the user's making are one line and exit code 2, a stopped run has 130.
 
     Args:
         args: The words after ``tutelage``; by default those of the process.
@@ -52,12 +53,22 @@ def main(args: Sequence[str] | None = None) -> None:
         print(f"tutelage {__version__}")
         return
     warnings.filterwarnings("ignore", module="lightning_fabric")
+    sys.path.append(str(Path.cwd()))  # so that python:my_net:build finds the user's file
     try:
         if words[0] not in COMMANDS:
             raise UnknownNameError("command", words[0], COMMANDS)
         COMMANDS[words[0]][0](words[1:])
-    except (TutelageError, KeyboardInterrupt) as error:
+    except (TutelageError, OSError, KeyboardInterrupt) as error:
         if debug:
             raise
-        print(f"tutelage: {error or 'stopped'}", file=sys.stderr)
-        sys.exit(130 if isinstance(error, KeyboardInterrupt) else 2)
+        print(f"tutelage: {_told(error)}", file=sys.stderr)
+        # 130 is what a shell reports for a program that Ctrl-C ended.
+        sys.exit(130 if isinstance(error, KeyboardInterrupt | Interrupted) else 2)
+
+
+def _told(error: BaseException) -> str:
+    if isinstance(error, KeyboardInterrupt):
+        return "stopped; a run that had begun goes on with `tutelage resume RUN`"
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"cannot read or write {error.filename}: {error.strerror}"
+    return str(error)

@@ -7,6 +7,7 @@ from pathlib import Path
 import tyro
 
 from tutelage.engine import resume, start
+from tutelage.errors import ConfigError
 from tutelage.recipes import demo_students, demo_teacher
 from tutelage.rundir import RunDir
 
@@ -31,6 +32,8 @@ def demo(args: Sequence[str]) -> None:
     from tutelage.report import markdown_table, write_page
 
     asked = tyro.cli(Demo, args=args, prog="tutelage demo")
+    if asked.seeds < 1:
+        raise ConfigError(f"the demo needs at least one seed a method, got {asked.seeds}")
     teacher = asked.out / "teacher"
     runs = {"teacher": demo_teacher(), **demo_students(teacher, seeds=asked.seeds)}
     for number, (name, config) in enumerate(runs.items(), start=1):

@@ -5,7 +5,7 @@ so that ``--help`` shows the defaults and the options that really apply.
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, make_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -95,14 +95,29 @@ class Distill(Teach):
 
 def teach(args: Sequence[str]) -> None:
     """Carry out ``tutelage teach``."""
-    base = _base(args)
-    asked = tyro.cli(Teach, args=args, default=Teach(**_defaults(base)), prog="tutelage teach")
+
+    def ask(base: RunConfig) -> Teach:
+        return tyro.cli(Teach, args=args, default=Teach(**_defaults(base)), prog="tutelage teach")
+
+    base, asked = _asked(args, ask)
     _carry_out(replace(_filled(base, asked, None), teacher=None), asked)
 
 
 def distill(args: Sequence[str]) -> None:
     """Carry out ``tutelage distill``: the flags of the chosen method are added to the others."""
-    base = _base(args)
+    base, asked = _asked(args, lambda base: _ask_distill(args, base))
+    if asked.teacher is None:
+        raise ConfigError("a teacher is needed: --teacher RUN, made by `tutelage teach`, or a .safetensors file")
+    teacher = TeacherConfig(
+        weights=asked.teacher,
+        taps=_roles(asked.teacher_taps),
+        batch_size=asked.teacher_batch_size,
+        allow_bad=asked.allow_bad_teacher,
+    )
+    _carry_out(replace(_filled(base, asked, getattr(asked, asked.method)), teacher=teacher), asked)
+
+
+def _ask_distill(args: Sequence[str], base: RunConfig) -> Any:
     known = base.teacher or TeacherConfig(weights="")
     given = _glimpse(args).method or (base.method.name if base.method else "kd")
     if given not in METHODS:
@@ -117,16 +132,7 @@ def distill(args: Sequence[str]) -> None:
         "allow_bad_teacher": known.allow_bad,
         "method": given,
     }
-    asked: Any = tyro.cli(kind, args=args, default=kind(**defaults), prog="tutelage distill")
-    if asked.teacher is None:
-        raise ConfigError("a teacher is needed: --teacher RUN, made by `tutelage teach`, or a .safetensors file")
-    teacher = TeacherConfig(
-        weights=asked.teacher,
-        taps=_roles(asked.teacher_taps),
-        batch_size=asked.teacher_batch_size,
-        allow_bad=asked.allow_bad_teacher,
-    )
-    _carry_out(replace(_filled(base, asked, getattr(asked, given)), teacher=teacher), asked)
+    return tyro.cli(kind, args=args, default=kind(**defaults), prog="tutelage distill")
 
 
 def _glimpse(args: Sequence[str]) -> argparse.Namespace:
@@ -135,15 +141,29 @@ def _glimpse(args: Sequence[str]) -> argparse.Namespace:
     early.add_argument("--recipe")
     early.add_argument("--method")
     known, rest = early.parse_known_args(list(args))
-    known.data = rest[0] if rest and not rest[0].startswith("-") else "digits"
+    first = rest[0] if rest and not rest[0].startswith("-") else "digits"
+    known.data = next((word for word in rest if word.endswith(".json")), first)
     return known
 
 
-def _base(args: Sequence[str]) -> RunConfig:
-    known = _glimpse(args)
-    path = Path(known.data)
+def _asked(args: Sequence[str], ask: Callable[[RunConfig], Any]) -> tuple[RunConfig, Any]:
+    """The defaults and what was asked for.
+
+    Where flags come before the data, the data is known after a first reading only: the second has its defaults.
+    """
+    early = _glimpse(args)
+    base = _base(early.data, early.recipe)
+    asked = ask(base)
+    if asked.data not in (early.data, base.data.name):
+        base = _base(asked.data, early.recipe)
+        asked = ask(base)
+    return base, asked
+
+
+def _base(data: str, recipe: str | None) -> RunConfig:
+    path = Path(data)
     if path.suffix != ".json":
-        return recipe_for(known.data, known.recipe)
+        return recipe_for(data, recipe)
     run = RunDir(path.parent)
     return from_json(run.read_json(path.name))
 

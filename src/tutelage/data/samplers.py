@@ -77,7 +77,7 @@ class UniformSampler:
 class BalancedSampler:
     """P classes a batch and M images of each, for losses that need several images of a class.
 
-    A class's images are shuffled each epoch and used up in turn, wrapping around where a class is short; classes
+    A class's images are shuffled each epoch and dealt in hands of M, starting again where a class is short; classes
     are dealt in rounds, so that after any number of batches their counts differ by at most one round. An epoch has
     as many batches as one of a `UniformSampler` of the same size.
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from tutelage.errors import ConfigError, UnknownNameError
+from tutelage.errors import ConfigError, InputError, UnknownNameError
 from tutelage.methods import METHODS, MethodConfig
 from tutelage.methods.base import check_at_least, check_positive
 
@@ -52,10 +52,9 @@ class DataConfig:
         if not 0 < self.validation < 1:
             raise ConfigError(f"validation is a share between 0 and 1, got {self.validation}")
         check_positive(batch_size=self.batch_size)
+        check_at_least(0, workers=self.workers)
         if self.images_per_class is not None and (self.images_per_class < 1 or self.batch_size % self.images_per_class):
-            raise ConfigError(
-                f"images_per_class must divide the batch size {self.batch_size}, got {self.images_per_class}"
-            )
+            raise ConfigError(f"images_per_class must divide batch_size {self.batch_size}, got {self.images_per_class}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +113,9 @@ class OptimizerConfig:
 
     def __post_init__(self) -> None:
         check_positive(lr=self.lr, accumulate=self.accumulate)
-        check_at_least(0, momentum=self.momentum, weight_decay=self.weight_decay)
+        check_at_least(0, weight_decay=self.weight_decay)
+        if not 0 <= self.momentum < 1:
+            raise ConfigError(f"momentum must be at least 0 and below 1, got {self.momentum}")
         if self.clip is not None:
             check_positive(clip=self.clip)
         if self.nesterov and self.name == "sgd" and self.momentum == 0:
@@ -141,6 +142,7 @@ class ScheduleConfig:
     floor: float = 0.0
 
     def __post_init__(self) -> None:
+        check_at_least(0, gamma=self.gamma, floor=self.floor)
         if not 0 <= self.warmup < 1:
             raise ConfigError(f"warmup is a share of the training in [0, 1), got {self.warmup}")
         if list(self.milestones) != sorted(self.milestones) or not all(0 < m < 1 for m in self.milestones):
@@ -211,8 +213,7 @@ class RunConfig:
         teacher: Which network teaches, or ``None``.
         stages: What happens, in order.
         engine: Where and how.
-        seed: Of the initial weights, the order of samples and the views. The validation split does not
-            depend on it, so that all seeds are judged on the same images.
+        seed: Of the initial weights, the order of samples and the views; the held-out images do not depend on it.
     """
 
     data: DataConfig = field(default_factory=DataConfig)
@@ -223,6 +224,8 @@ class RunConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**63:
+            raise ConfigError(f"a seed is a whole number from 0 to 2^63 - 1, got {self.seed}")
         if not self.stages:
             raise ConfigError("a run needs at least one stage, got none")
         methods = [stage.method.name for stage in self.stages if stage.method]
@@ -246,8 +249,7 @@ def to_json(config: RunConfig) -> dict[str, Any]:
     """
     content: dict[str, Any] = {"format": FORMAT, "kind": "distill" if config.teacher else "teach"}
     content |= _converter().unstructure(config)
-    method = config.method
-    content["method"] = {"name": method.name, **dataclasses.asdict(method)} if method else None  # type: ignore[call-overload]
+    content["method"] = {"name": method.name, **dataclasses.asdict(method)} if (method := config.method) else None  # type: ignore[call-overload]
     return content
 
 
@@ -261,15 +263,19 @@ def from_json(content: Mapping[str, Any]) -> RunConfig:
         >>> from_json(to_json(RunConfig(seed=3))).seed
         3
     """
-    from cattrs import BaseValidationError, transform_error
+    import cattrs.v
 
     if content.get("format") != FORMAT:
         raise ConfigError(f"this is not a run of format {FORMAT!r}: it says {content.get('format')!r}")
-    plain = {key: value for key, value in content.items() if key not in ("format", "kind", "method")}
+
+    def said(error: BaseException, kind: type | None) -> str:  # cattrs keeps the message of no ValueError
+        return str(error) if isinstance(error, InputError) else cattrs.v.format_exception(error, kind)
+
     try:
+        plain = {key: value for key, value in content.items() if key not in ("format", "kind", "method")}
         run: RunConfig = _converter().structure(plain, RunConfig)
-    except BaseValidationError as error:
-        raise ConfigError("the run cannot be read: " + "; ".join(transform_error(error))) from error
+    except cattrs.BaseValidationError as error:
+        raise ConfigError("the run cannot be read: " + "; ".join(cattrs.transform_error(error, "$", said))) from error
     return run
 
 
@@ -279,20 +285,16 @@ def _converter() -> Any:
     converter = Converter(forbid_extra_keys=True, prefer_attrib_converters=True)
     plain = Converter(forbid_extra_keys=True)
 
-    def write(method: MethodConfig | None) -> dict[str, Any] | None:
-        return {"name": method.name, **plain.unstructure(method)} if method else None
-
     def read(content: dict[str, Any] | None, _: object) -> MethodConfig | None:
         if content is None:
             return None
-        name = content.get("name", "")
+        name = str(content.get("name", "") if isinstance(content, dict) else content)
         if name not in METHODS:
             raise UnknownNameError("method", name, METHODS)
-        settings = {key: value for key, value in content.items() if key != "name"}
-        method: MethodConfig = plain.structure(settings, METHODS[name])
+        method: MethodConfig = plain.structure({k: v for k, v in content.items() if k != "name"}, METHODS[name])
         return method
 
     for kind in (MethodConfig | None, *METHODS.values()):
-        converter.register_unstructure_hook(kind, write)
+        converter.register_unstructure_hook(kind, lambda m: {"name": m.name, **plain.unstructure(m)} if m else None)
     converter.register_structure_hook(MethodConfig | None, read)
     return converter

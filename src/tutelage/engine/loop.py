@@ -221,6 +221,11 @@ class StageLoop:
     def _validate(self) -> None:
         position, network = self.state.position, self.session.student
         score = self.session.judge.score_network(network, "validation")
+        if not math.isfinite(score.loss):
+            raise RunError(
+                f"the student's loss on the validation images is {score.loss} after epoch {position.epoch}: lower the "
+                f"learning rate or clip the gradient; the checkpoint before it is kept"
+            )
         self._log.write(
             {
                 "kind": "validation",

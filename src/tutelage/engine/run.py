@@ -23,10 +23,10 @@ from tutelage.engine.objective import Objective
 from tutelage.engine.session import Session, open_fabric
 from tutelage.engine.sinks import MetricsLog
 from tutelage.engine.state import Position, State, saved_stage
-from tutelage.errors import ConfigError, RunError
+from tutelage.errors import ConfigError, LabelSpaceError, RunError, ShapeError
 from tutelage.models import load_network, save_network
 from tutelage.models.checkpoint import load_weights
-from tutelage.rundir import RunDir
+from tutelage.rundir import RunDir, check_new
 
 __all__ = ["evaluate_network", "resume", "start"]
 
@@ -47,8 +47,7 @@ def start(config: RunConfig, out: Path) -> dict[str, Any]:
         RunError: if the directory holds something already.
         TutelageError: whatever is wrong with the settings, before any training.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        RunDir.create(out, {})  # raises; checked again here so that nothing is read or decoded in vain
+    check_new(out)
     fabric = open_fabric(config.engine)
     session = Session(config, fabric)
     session.check_teacher()
@@ -102,9 +101,19 @@ def evaluate_network(
     if not data:
         raise ConfigError(f"{path} does not say on which data it was trained: name the data")
     images = open_dataset(data, size=network.card.image[1])
-    images.labels.require(network.labels, ("same",), who="evaluate")
+    if images.labels.relation(network.labels) != "same":
+        raise LabelSpaceError(
+            f"{path} knows {len(network.labels)} classes, {data} has {len(images.labels)}, and they share "
+            f"{len(images.labels.shared_with(network.labels))}: name data of the same classes in the same order"
+        )
+    if images.channels != network.card.image[0]:
+        raise ShapeError(
+            f"{path} takes images with {network.card.image[0]} channels, {data} has {images.channels}: name other data"
+        )
     fabric = open_fabric(engine or EngineConfig())
     judge = Judge(images, fabric, validation=DataConfig().validation)
+    if not len(judge.ids[split]):
+        raise ConfigError(f"the {split} split of {data} has no images: name another split")
     score = judge.score_network(network.to(fabric.device), split)
     return {"network": network.card.model, "data": data, "split": split, **score._asdict()}
 
@@ -112,6 +121,8 @@ def evaluate_network(
 def _carry_on(session: Session, run: RunDir) -> dict[str, Any]:
     fabric, learner, position = session.fabric, _wrap_student(session), Position()
     first = saved_stage(run)
+    if first >= len(session.config.stages):
+        raise RunError(f"{run.path} was stopped in stage {first + 1}, but its config.json has no such stage: mend it")
     loop = _open_stage(session, run, learner, position, first)
     if run.state.exists():
         loop.state.load()
@@ -164,7 +175,7 @@ def _finish(session: Session, run: RunDir, position: Position) -> dict[str, Any]
         teacher["calls"] = position.calls
         if teacher["accuracy"]:
             teacher["accuracy"]["test"] = judge.score(session.teacher, "test").accuracy
-    result = _facts(session, position) | {"accuracy": {"last": last}}
+    result = _facts(session, position) | {"started": _began(run), "accuracy": {"last": last}}
     if fabric.is_global_zero:
         save_network(network, run.student, training=_account(result))
     fabric.barrier()
@@ -226,6 +237,12 @@ def _origin() -> dict[str, Any]:
         },
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
+
+
+def _began(run: RunDir) -> str:
+    """When the run was begun, however often it was stopped since: its config is written once."""
+    written = (run.path / "config.json").stat().st_mtime
+    return datetime.datetime.fromtimestamp(written, datetime.UTC).isoformat(timespec="seconds")
 
 
 def _commit() -> str | None:

@@ -8,13 +8,15 @@ import torch
 from torch import Tensor
 
 from tutelage.data import BalancedSampler, Dataset, Loader, Sampler, UniformSampler, open_dataset
-from tutelage.engine.config import DataConfig, EngineConfig, RunConfig, TeacherConfig
+from tutelage.engine.config import DataConfig, EngineConfig, RunConfig, StageConfig, TeacherConfig
 from tutelage.engine.evaluation import Judge
+from tutelage.engine.sinks import check_sinks
 from tutelage.errors import ConfigError, ShapeError, TeacherError
 from tutelage.methods import Method
 from tutelage.models import ModelCard, build_network, load_network
 from tutelage.models.checkpoint import retapped
 from tutelage.teachers import LiveTeacher, Teacher
+from tutelage.types import Shapes
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -37,6 +39,7 @@ def open_fabric(config: EngineConfig) -> "Fabric":
             precision={"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}[_precision(config)],  # type: ignore[arg-type]
         )
     except (
+        ImportError,
         ValueError,
         RuntimeError,
         lightning_fabric.utilities.exceptions.MisconfigurationException,
@@ -68,29 +71,39 @@ class Session:
 
     def __init__(self, config: RunConfig, fabric: "Fabric") -> None:
         self.config, self.fabric = config, fabric
+        check_sinks(config.engine.sinks)
         self.data = open_dataset(config.data.name, size=config.data.size)
         self.judge = Judge(self.data, fabric, validation=config.data.validation)
+        if not len(self.judge.ids["validation"]):
+            raise ConfigError(
+                f"a validation share of {config.data.validation} holds out none of the "
+                f"{len(self.data.train)} training images: raise it"
+            )
         self.sampler = _sampler(config.data, self.data, self.judge.ids["train"], config.seed)
         torch.manual_seed(config.seed)
         self.student = build_network(_student_card(config, self.data), pretrained=config.student.pretrained)
+        shapes = self.student.shapes  # found by a dry run, so that a network that these images do not fit ends here
+        if not any(weight.requires_grad for weight in self.student.parameters()):
+            raise ConfigError(f"{config.student.model} has no weights that could be trained: unfreeze some")
         self.teacher: Teacher | None = None
         self.teacher_facts: dict[str, Any] | None = None
         if config.teacher is not None:
             self.teacher = self._open_teacher(config.teacher)
-        self.methods = [self._build_method(stage) for stage in range(len(config.stages))]
+        self.methods = [self._build_method(stage, shapes) for stage in config.stages]
         self._connect()
+        self._loader = Loader(
+            self.data.train,
+            self.sampler,
+            self.data.views(seed=config.seed),
+            device=fabric.device,
+            workers=config.data.workers,
+            rank=fabric.global_rank,
+            num_ranks=fabric.world_size,
+        )
 
     def loader(self) -> Loader:
         """Batches of this rank's part of the training set."""
-        return Loader(
-            self.data.train,
-            self.sampler,
-            self.data.views(seed=self.config.seed),
-            device=self.fabric.device,
-            workers=self.config.data.workers,
-            rank=self.fabric.global_rank,
-            num_ranks=self.fabric.world_size,
-        )
+        return self._loader
 
     def _open_teacher(self, config: TeacherConfig) -> Teacher:
         network = load_network(Path(config.weights))
@@ -114,11 +127,11 @@ class Session:
         }
         return teacher
 
-    def _build_method(self, number: int) -> Method | None:
-        config = self.config.stages[number].method
+    def _build_method(self, stage: StageConfig, shapes: Shapes) -> Method | None:
+        config = stage.method
         if config is None or self.teacher is None:
             return None
-        method = config.build(self.student.shapes, self.teacher.shapes)
+        method = config.build(shapes, self.teacher.shapes)
         self.data.labels.require(self.teacher.labels, method.needs.labels, who=config.name)
         return method.to(self.fabric.device)
 

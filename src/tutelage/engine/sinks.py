@@ -1,14 +1,16 @@
 """Where metrics go: always a JSONL file, optionally TensorBoard and Weights & Biases."""
 
+import importlib
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, Protocol
 
 from tutelage.errors import MissingExtraError
-from tutelage.rundir import RunDir
+from tutelage.rundir import RunDir, write_error
 
-__all__ = ["MetricsLog", "Sink", "open_sinks"]
+__all__ = ["MetricsLog", "Sink", "check_sinks", "open_sinks"]
 
 
 class Sink(Protocol):
@@ -45,8 +47,13 @@ class MetricsLog:
     def write(self, record: Mapping[str, Any]) -> None:
         """Take one record."""
         if self._file is not None:
-            self._file.write(json.dumps(record) + "\n")
-            self._file.flush()
+            try:
+                self._file.write(json.dumps(record) + "\n")
+                self._file.flush()
+            except OSError as error:
+                with suppress(OSError):  # closing tries once more to write what is left
+                    self._file.close()
+                raise write_error(Path(self._file.name), error) from error
         for sink in self._sinks:
             sink.write(record)
 
@@ -73,11 +80,7 @@ class TensorBoard:
     """
 
     def __init__(self, folder: Path) -> None:
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except (ImportError, RuntimeError) as error:
-            raise MissingExtraError("tensorboard", error) from error
-        self._writer: Any = SummaryWriter(str(folder))
+        self._writer: Any = _extra("tensorboard", "torch.utils.tensorboard").SummaryWriter(str(folder))
 
     def write(self, record: Mapping[str, Any]) -> None:
         """Take one record."""
@@ -101,10 +104,7 @@ class WeightsAndBiases:
     """
 
     def __init__(self, folder: Path, config: Mapping[str, Any]) -> None:
-        try:
-            import wandb
-        except (ImportError, RuntimeError) as error:
-            raise MissingExtraError("wandb", error) from error
+        wandb = _extra("wandb", "wandb")
         self._run: Any = wandb.init(project="tutelage", dir=str(folder), config=dict(config), name=folder.name)
 
     def write(self, record: Mapping[str, Any]) -> None:
@@ -126,6 +126,27 @@ def scalars(record: Mapping[str, Any]) -> dict[str, float]:
     numbers = {f"{record['kind']}/{k}": v for k, v in record.items() if isinstance(v, float)}
     terms = {f"{record['kind']}/terms/{k}": v["value"] for k, v in record.get("terms", {}).items()}
     return numbers | terms
+
+
+def check_sinks(names: Sequence[str]) -> None:
+    """Import what the sinks need, so that a run that lacks it ends before it begins.
+
+    Raises:
+        MissingExtraError: if one of them is absent or broken.
+
+    Example:
+        >>> check_sinks(())
+    """
+    modules = {"tensorboard": "torch.utils.tensorboard", "wandb": "wandb"}
+    for name in names:
+        _extra(name, modules[name])
+
+
+def _extra(extra: str, module: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except (ImportError, RuntimeError) as error:
+        raise MissingExtraError(extra, error) from error
 
 
 def open_sinks(names: Sequence[str], run: RunDir) -> list[Sink]:

@@ -1,7 +1,13 @@
 """All that a resumed run needs, in one file: weights, method, optimiser, position, generators, meters."""
 
+import pickle
 import random
+import textwrap
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -82,8 +88,9 @@ class State:
             "generators": self._of_all_ranks(_generators()),
         }
         if self.fabric.is_global_zero:
-            with saving(self.run.state) as scratch:
-                torch.save(content, scratch)
+            # A Python file, not a path: on a full disk torch's own writer raises no OSError.
+            with saving(self.run.state) as scratch, scratch.open("wb") as file:
+                torch.save(content, file)
         self.fabric.barrier()
 
     def load(self) -> None:
@@ -92,18 +99,16 @@ class State:
         Raises:
             DataError: if the checkpoint is damaged.
         """
-        try:
+        with _readable(self.run.state):
             content = torch.load(self.run.state, map_location="cpu", weights_only=True)
-        except (RuntimeError, EOFError, OSError, ValueError) as error:
-            raise DataError(f"the checkpoint {self.run.state} is damaged and cannot be resumed: {error}") from error
-        rank = self.fabric.global_rank
-        self.student.load_state_dict(content["student"])
-        if self.method is not None:
-            self.method.load_state_dict(content["method"])
-        self.optimizer.load_state_dict(content["optimizer"])
-        self.meter.load_state_dict(_moved(content["meters"][rank], self.fabric.device))
-        self.position.__init__(**content["position"])  # type: ignore[misc]
-        _set_generators(content["generators"][rank])
+            rank = self.fabric.global_rank
+            self.student.load_state_dict(content["student"])
+            if self.method is not None:
+                self.method.load_state_dict(content["method"])
+            self.optimizer.load_state_dict(content["optimizer"])
+            self.meter.load_state_dict(_moved(content["meters"][rank], self.fabric.device))
+            self.position.__init__(**content["position"])  # type: ignore[misc]
+            _set_generators(content["generators"][rank])
 
     def _of_all_ranks(self, own: dict[str, Any]) -> list[dict[str, Any]]:
         if self.fabric.world_size == 1:
@@ -116,11 +121,30 @@ class State:
 
 
 def saved_stage(run: RunDir) -> int:
-    """The number of the stage in which the checkpoint was written; 0 where there is none."""
+    """The number of the stage in which the checkpoint was written; 0 where there is none.
+
+    Raises:
+        DataError: if the checkpoint is damaged.
+    """
     if not run.state.exists():
         return 0
-    content = torch.load(run.state, map_location="cpu", weights_only=True, mmap=True)
-    return int(content["position"]["stage"])
+    with _readable(run.state):
+        content = torch.load(run.state, map_location="cpu", weights_only=True, mmap=True)
+        return int(content["position"]["stage"])
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Turns what a damaged checkpoint, or one of other networks, raises into a DataError that names it."""
+    try:
+        if not zipfile.is_zipfile(path):
+            raise ValueError("it is cut off, or no checkpoint at all")
+        yield
+    except (RuntimeError, EOFError, OSError, ValueError, TypeError, LookupError, pickle.UnpicklingError) as error:
+        why = textwrap.shorten(str(error) or type(error).__name__, 160, placeholder=" …")
+        raise DataError(
+            f"the checkpoint {path} is damaged and cannot be resumed ({why}): start the run again in a new directory"
+        ) from error
 
 
 def _generators() -> dict[str, Any]:

@@ -1,9 +1,10 @@
 """What every method is: a frozen config that builds a module, and a module that turns answers into terms."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 from torch import nn
 
@@ -56,6 +57,7 @@ class Method(nn.Module, ABC):
         """Once after each optimiser step; ``epoch`` counts finished epochs, with a fraction."""
 
 
+@runtime_checkable
 class MethodConfig(Protocol):
     """A frozen, keyword-only dataclass: the settings of a method, with the paper's defaults.
 
@@ -84,8 +86,8 @@ def check_positive(**settings: float) -> None:
         >>> check_positive(temperature=4.0)
     """
     for name, value in settings.items():
-        if not value > 0:
-            raise ConfigError(f"{name} must be positive, got {value}")
+        if not 0 < value < math.inf:
+            raise ConfigError(f"{name} must be positive{' and finite' if value > 0 else ''}, got {value}")
 
 
 def check_at_least(least: float, **settings: float) -> None:
@@ -98,5 +100,5 @@ def check_at_least(least: float, **settings: float) -> None:
         >>> check_at_least(0, weight=0.0)
     """
     for name, value in settings.items():
-        if not value >= least:
-            raise ConfigError(f"{name} must be at least {least:g}, got {value}")
+        if not least <= value < math.inf:
+            raise ConfigError(f"{name} must be {'finite' if value > 0 else f'at least {least:g}'}, got {value}")

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tutelage import losses
-from tutelage.errors import ShapeError
+from tutelage.errors import ShapeError, UnknownNameError
 from tutelage.methods.base import Method, Needs, check_at_least
 from tutelage.types import Batch, Outputs, Shapes, Term
 
@@ -45,8 +45,13 @@ class FitNetConfig:
         """Make the module; its adapter fits the two features.
 
         Raises:
+            UnknownNameError: if one of them has no such feature; names the nearest.
             ShapeError: if one feature is a map and the other a vector.
         """
+        for who, shapes in (("student", student), ("teacher", teacher)):
+            if self.role not in shapes:
+                hint = f"Name its module path, as in --{who}.taps {self.role}=PATH"
+                raise UnknownNameError(f"tap of the {who}", self.role, shapes, hint=hint)
         ours, theirs = student[self.role], teacher[self.role]
         if len(ours) != len(theirs) or len(ours) not in (1, 3):
             raise ShapeError(

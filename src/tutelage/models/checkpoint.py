@@ -8,14 +8,27 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from tutelage.errors import ConfigError, DataError
 from tutelage.models.network import ModelCard, Network
 from tutelage.models.resolver import resolve
+from tutelage.rundir import saving
 
 __all__ = ["build_network", "load_network", "load_weights", "retapped", "save_network"]
 
 FORMAT = "tutelage-model/1"
+
+_FIELDS: Mapping[str, tuple[type[Any], type[Any] | tuple[type[Any], ...]]] = {
+    "model": (str, str),
+    "classes": (list, str),
+    "image": (list, int),
+    "mean": (list, (int, float)),
+    "std": (list, (int, float)),
+    "taps": (dict, str),
+    "training": (dict, object),
+}
+"""The fields of a card in JSON: their type, and that of what they hold."""
 
 
 def build_network(card: ModelCard, *, pretrained: bool = False) -> Network:
@@ -41,19 +54,21 @@ def save_network(
         path: Where; the card gets the same name with ``.json``.
         half: Store floating point numbers as float16 (half the size, exact enough for inference).
         training: Replaces the card's account of how the network came to be.
+
+    Raises:
+        RunError: if the disk is full or cannot be written; an older file is untouched.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     state = {name: value.detach().cpu().contiguous() for name, value in network.model.state_dict().items()}
     if half:
         state = {name: v.half() if v.is_floating_point() else v for name, v in state.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(path.name + ".part")
-    save_file(state, scratch, metadata={"format": FORMAT})
-    scratch.replace(path)
     card = dataclasses.replace(network.card, training=training) if training is not None else network.card
-    scratch.write_text(json.dumps({"format": FORMAT, **dataclasses.asdict(card)}, indent=1) + "\n")
-    scratch.replace(path.with_suffix(".json"))
+    with saving(path) as scratch:
+        # Not `save_file`: on a full disk it raises an error of its own that does not tell the reason apart.
+        scratch.write_bytes(save(state, metadata={"format": FORMAT}))
+    with saving(path.with_suffix(".json")) as scratch:
+        scratch.write_text(json.dumps({"format": FORMAT, **dataclasses.asdict(card)}, indent=1) + "\n")
 
 
 def load_network(path: Path) -> Network:
@@ -72,12 +87,13 @@ def load_network(path: Path) -> Network:
 
 
 def retapped(network: Network, taps: Mapping[str, str], *, image: tuple[int, int, int]) -> Network:
-    """The same model with other taps beside its own, for images of another size.
+    """The same model with other taps beside its own, for images of another size; the given network falls silent.
 
     Raises:
         UnknownNameError: if a path does not exist; names the five nearest.
     """
     card = dataclasses.replace(network.card, taps={**network.card.taps, **taps}, image=image)
+    network.listen(())  # its hooks would go on to keep every feature of the shared model alive
     return Network(network.model, card)
 
 
@@ -111,9 +127,16 @@ def _read_card(path: Path) -> ModelCard:
         raise DataError(f"the weights need their card {path}, and it is missing: store both files together")
     try:
         fields = json.loads(path.read_text())
-        if fields.pop("format", None) != FORMAT:
+        if not isinstance(fields, dict) or fields.pop("format", None) != FORMAT:
             raise DataError(f"{path} is not a model card of format {FORMAT!r}")
+        for name, (kind, wanted) in _FIELDS.items():
+            value = fields.get(name, kind())
+            parts = [*value, *value.values()] if isinstance(value, dict) and kind is dict else value
+            if not isinstance(value, kind) or not all(isinstance(part, wanted) for part in parts):
+                raise DataError(f"the model card {path} is damaged: {name!r} cannot be {value!r}")
         listed = {name: tuple(fields[name]) for name in ("classes", "image", "mean", "std")}
         return ModelCard(**{**fields, **listed})
-    except (json.JSONDecodeError, KeyError, TypeError, ConfigError) as error:
+    except KeyError as error:
+        raise DataError(f"the model card {path} is damaged: it lacks {error}") from error
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, TypeError, ConfigError) as error:
         raise DataError(f"the model card {path} is damaged: {error}") from error

@@ -12,12 +12,15 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor, nn
 
-from tutelage.errors import ConfigError, ShapeError
+from tutelage.errors import ConfigError, ShapeError, TutelageError
 from tutelage.labels import LabelSpace
 from tutelage.taps import Taps, find_embedding
 from tutelage.types import Outputs, Shapes
 
 __all__ = ["ModelCard", "Network"]
+
+_FAILURES = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+"""What the forward of a user's own model may raise where images do not fit it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +46,11 @@ class ModelCard:
     training: Mapping[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if len(self.image) != 3 or min(self.image) < 1:
+            raise ConfigError(f"image is channels, height and width, each at least 1, got {self.image}")
         channels = self.image[0]
+        if len(self.classes) < 2:
+            raise ConfigError(f"a network needs at least two classes, got {len(self.classes)}")
         if not len(self.mean) == len(self.std) == channels:
             raise ConfigError(
                 f"mean and std need one number for each of {channels} channels, "
@@ -115,10 +122,16 @@ class Network(nn.Module):
         try:
             with torch.inference_mode():
                 out = self(torch.zeros(2, *self.card.image, dtype=torch.uint8, device=self._scale.device))
-        except RuntimeError as error:
-            raise ShapeError(f"{self.card.model} does not accept images of {self.card.image}: {error}") from error
+        except TutelageError:
+            raise
+        except _FAILURES as error:
+            why = f"{type(error).__name__}: {error}"
+            raise ShapeError(f"{self.card.model} does not accept images of {self.card.image} ({why})") from error
         finally:
             self.train(training)
+        if not isinstance(out.logits, Tensor):
+            kind = type(out.logits).__name__
+            raise ShapeError(f"{self.card.model} must return logits, got a {kind}: wrap it so that it returns them")
         if out.logits.shape != (2, len(self.labels)):
             raise ShapeError(
                 f"{self.card.model} must return logits of shape (n, {len(self.labels)}), "

@@ -10,7 +10,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from tutelage.errors import ConfigError, MissingExtraError, UnknownNameError
+from tutelage.errors import ConfigError, MissingExtraError, TutelageError, UnknownNameError
 from tutelage.models.zoo import ZOO
 
 __all__ = ["HuggingFaceClassifier", "resolve"]
@@ -21,6 +21,21 @@ SCHEMES = ("hf", "python", "timm", "zoo")
 BROKEN_IMPORT = (ImportError, RuntimeError, OSError)
 """What the import of an absent or broken package raises: torchvision built for another torch a RuntimeError
 (``operator torchvision::nms does not exist``), a missing shared library an OSError."""
+
+
+USER_FAILURES = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    NameError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What code of the user's own may raise: it is told in one line, with the name of the function."""
 
 
 def resolve(spec: str, *, num_classes: int, in_channels: int = 3, pretrained: bool = False) -> nn.Module:
@@ -131,7 +146,7 @@ def _hugging_face(name: str, num_classes: int, in_channels: int, pretrained: boo
             model = models.from_pretrained(name, config=config, ignore_mismatched_sizes=True)
         else:
             model = models.from_config(config)
-    except ZeroDivisionError:
+    except ConfigError:
         raise
     except ImportError as error:
         # transformers imports the file of a model when the model is built, and the packages it needs with it.
@@ -168,10 +183,15 @@ def _python(target: str, num_classes: int, in_channels: int, pretrained: bool) -
         raise ConfigError(f"a model of your own is python:MODULE:FACTORY, got 'python:{target}'")
     try:
         module = importlib.import_module(path)
-    except ImportError as error:
+    except (ImportError, TypeError) as error:  # a TypeError for a relative name such as '.mine'
         raise ConfigError(
             f"the module {path!r} of 'python:{target}' cannot be imported ({error}): "
             "put its folder on the path, as in PYTHONPATH=FOLDER"
+        ) from error
+    except (SyntaxError, *USER_FAILURES) as error:
+        raise ConfigError(
+            f"the module {path!r} of 'python:{target}' fails when it is imported ({type(error).__name__}: {error}): "
+            "mend it; --debug shows where"
         ) from error
     factory = getattr(module, name, None)
     if not callable(factory):
@@ -191,9 +211,11 @@ def _call(factory: Any, spec: str, num_classes: int, in_channels: int, pretraine
         raise ConfigError(f"{spec} cannot be pretrained: its factory takes no argument `pretrained`")
     try:
         return _module(factory(**wanted), spec)
-    except TypeError as error:
+    except TutelageError:
+        raise
+    except USER_FAILURES as error:
         given = ", ".join(f"{key}={value}" for key, value in wanted.items())
-        raise ConfigError(f"{spec} was called with {given} and raised TypeError: {error}") from error
+        raise ConfigError(f"{spec} was called with {given} and raised {type(error).__name__}: {error}") from error
 
 
 def _module(built: object, spec: str) -> nn.Module:
