@@ -71,7 +71,7 @@ def write_error(path: Path, error: OSError) -> RunError:
         >>> print(write_error(Path("runs/a/state.ckpt"), PermissionError(errno.EACCES, "Permission denied")))
         cannot write runs/a/state.ckpt (Permission denied); what was saved before is untouched
     """
-    if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
         return RunError(f"cannot write {path} ({error.strerror or error}); what was saved before is untouched")
     free = shutil.disk_usage(_existing(path.parent)).free
     return RunError(

@@ -6,8 +6,9 @@ A run that is killed five times and carried on to its end has six lives.
 
 An order: ``do`` (``start``, ``resume`` or ``gradients``), ``path`` of the run, ``config`` (to start), ``ranks``,
 ``plain`` (gather without gradient), and how to die: ``kill`` = [moment, seconds to wait from there on] from outside,
-``die`` = [file, nth, "half" | "before" | "after"] while that file is put in place for the nth time in this life.
-A moment is 1000 · stage + step. The answer: ``moment`` of death, ``status`` of each rank, last lines of its ``log``.
+of the ranks in ``only`` or of all, or ``die`` = [file, nth, "half" | "before" | "after"] while that file is put in
+place for the nth time in this life. A moment is 1000 · stage + step. The answer: ``moment`` of death, ``status`` of
+each rank, end of its ``log``.
 """
 
 import dataclasses
@@ -164,7 +165,7 @@ def life(order: Mapping[str, Any]) -> dict[str, Any]:
         over = time.monotonic() > hung or (len(living) < ranks and any(ends))
         if over or (target is not None and _read(moment) >= target):
             time.sleep(0 if over else patience)
-            for rank in living:
+            for rank in living if over else living & set(order.get("only", range(ranks))):
                 os.kill(children[rank], signal.SIGKILL)
             target = None
         time.sleep(0.0005)

@@ -211,5 +211,5 @@ def test_messages_say_what_was_wanted_what_came_and_what_to_do(loss):
         loss(torch.zeros(4, 8), torch.zeros(4, 8, 2, 2))
     with pytest.raises(ShapeError, match=r"the same samples, got 4 and 5 rows: run both on one batch"):
         loss(torch.zeros(4, 8), torch.zeros(5, 8))
-    with pytest.raises(ConfigError, match=r"delta must be a finite number above 0, got -1"):
+    with pytest.raises(ConfigError, match=r"delta must be positive, got -1"):
         loss(rows(0), rows(1), delta=-1.0)

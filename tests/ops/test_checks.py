@@ -91,13 +91,13 @@ def test_half_and_double_precision_pass(dtype):
 
 @pytest.mark.parametrize("value", [0.0, -1.0, math.inf, math.nan])
 def test_a_setting_that_must_be_positive_is_refused_otherwise(value):
-    assert check_positive("temperature", 1e-3) is None
-    with pytest.raises(ConfigError, match=f"temperature must be a finite number above 0, got {value}: leave it out"):
-        check_positive("temperature", value)
+    assert check_positive(temperature=1e-3) is None
+    with pytest.raises(ConfigError, match=f"temperature must be positive.*, got {value}"):
+        check_positive(temperature=value)
 
 
 @pytest.mark.parametrize("value", [-1.0, math.inf, math.nan])
 def test_a_setting_that_may_be_zero_is_refused_below(value):
-    assert check_non_negative("alpha", 0.0) is None
-    with pytest.raises(ConfigError, match=f"alpha must be a finite number of at least 0, got {value}: use 0"):
-        check_non_negative("alpha", value)
+    assert check_non_negative(alpha=0.0) is None
+    with pytest.raises(ConfigError, match=f"alpha must be (at least 0|finite), got {value}"):
+        check_non_negative(alpha=value)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from tutelage.errors import ConfigError, InputError, UnknownNameError
 from tutelage.methods import METHODS, MethodConfig
-from tutelage.methods.base import check_at_least, check_positive
+from tutelage.ops.checks import check_non_negative, check_positive
 
 __all__ = [
     "DataConfig",
@@ -52,7 +52,7 @@ class DataConfig:
         if not 0 < self.validation < 1:
             raise ConfigError(f"validation is a share between 0 and 1, got {self.validation}")
         check_positive(batch_size=self.batch_size)
-        check_at_least(0, workers=self.workers)
+        check_non_negative(workers=self.workers)
         if self.images_per_class is not None and (self.images_per_class < 1 or self.batch_size % self.images_per_class):
             raise ConfigError(f"images_per_class must divide batch_size {self.batch_size}, got {self.images_per_class}")
 
@@ -113,7 +113,7 @@ class OptimizerConfig:
 
     def __post_init__(self) -> None:
         check_positive(lr=self.lr, accumulate=self.accumulate)
-        check_at_least(0, weight_decay=self.weight_decay)
+        check_non_negative(weight_decay=self.weight_decay)
         if not 0 <= self.momentum < 1:
             raise ConfigError(f"momentum must be at least 0 and below 1, got {self.momentum}")
         if self.clip is not None:
@@ -142,7 +142,7 @@ class ScheduleConfig:
     floor: float = 0.0
 
     def __post_init__(self) -> None:
-        check_at_least(0, gamma=self.gamma, floor=self.floor)
+        check_non_negative(gamma=self.gamma, floor=self.floor)
         if not 0 <= self.warmup < 1:
             raise ConfigError(f"warmup is a share of the training in [0, 1), got {self.warmup}")
         if list(self.milestones) != sorted(self.milestones) or not all(0 < m < 1 for m in self.milestones):
@@ -200,7 +200,7 @@ class EngineConfig:
 
     def __post_init__(self) -> None:
         check_positive(devices=self.devices, validate_every=self.validate_every, log_every=self.log_every)
-        check_at_least(0, save_every=self.save_every)
+        check_non_negative(save_every=self.save_every)
 
 
 @dataclass(frozen=True, kw_only=True)

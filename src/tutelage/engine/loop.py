@@ -10,6 +10,7 @@ from types import FrameType
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.optim import SGD, AdamW, Optimizer
 
 from tutelage.engine.config import OptimizerConfig, StageConfig
@@ -180,8 +181,13 @@ class StageLoop:
         fabric = self.session.fabric
         return flag if fabric.world_size == 1 else bool(fabric.all_reduce(torch.tensor(float(flag)), reduce_op="sum"))
 
+    def _averaged(self, sums: Tensor) -> Tensor:
+        """The mean over the ranks: of one's own part alone, accuracy and cross-entropy would be too noisy by √ranks."""
+        mean: Tensor = self.session.fabric.all_reduce(sums, reduce_op="mean")  # type: ignore[assignment]
+        return mean
+
     def _write_metrics(self) -> None:
-        position, reading = self.state.position, self.state.meter.read()
+        position, reading = self.state.position, self.state.meter.read(self._averaged)
         if not math.isfinite(reading["loss"]):
             raise RunError(
                 f"the loss is {reading['loss']} at step {position.step}: {reading['terms']}; lower the learning rate, "

@@ -1,6 +1,6 @@
 """Running means on the device: adding never waits for the accelerator, only reading does."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -40,11 +40,15 @@ class Meter:
         self._steps += 1
         self._count += count
 
-    def read(self) -> dict[str, Any]:
-        """Accuracy, the weighted sum and each term's mean and last weight; starts anew."""
+    def read(self, average: Callable[[Tensor], Tensor] = lambda sums: sums) -> dict[str, Any]:
+        """Accuracy, the weighted sum and each term's mean and last weight; starts anew.
+
+        Args:
+            average: Over the ranks, which hold equal parts of every batch; all of them must read together.
+        """
         if self._sums is None:
             return {}
-        correct, *sums = self._sums.tolist()  # the one place where the training loop waits
+        correct, *sums = average(self._sums).tolist()  # the one place where the training loop waits
         values = [total / self._steps for total in sums]
         reading = {
             "accuracy": correct / self._count,

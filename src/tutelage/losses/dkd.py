@@ -61,9 +61,8 @@ def dkd(
     """
     check_paired_logits(student_logits, teacher_logits)
     check_labels(labels, student_logits)
-    check_positive("temperature", temperature)
-    check_non_negative("alpha", alpha)
-    check_non_negative("beta", beta)
+    check_positive(temperature=temperature)
+    check_non_negative(alpha=alpha, beta=beta)
     ours, theirs = upcast_both(student_logits, teacher_logits.detach())
     our_pair, our_rest = _decouple(ours / temperature, labels)
     their_pair, their_rest = _decouple(theirs / temperature, labels)

@@ -43,6 +43,6 @@ def kd(
         tensor([5.2450])
     """
     check_paired_logits(student_logits, teacher_logits)
-    check_positive("temperature", temperature)
+    check_positive(temperature=temperature)
     ours, theirs = upcast_both(student_logits, teacher_logits.detach())
     return temperature**2 * kl(theirs / temperature, ours / temperature)

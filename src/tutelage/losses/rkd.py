@@ -51,7 +51,7 @@ def rkd_distance(
         (tensor([0., 0., 0.]), tensor([0.0234, 0.0469, 0.0234]))
     """
     check_paired_rows(student, teacher, at_least=2)
-    check_positive("delta", delta)
+    check_positive(delta=delta)
     ours, theirs = upcast_both(student, teacher.detach())
     ours, theirs = _mean_one(distances(ours)), _mean_one(distances(theirs))
     return F.huber_loss(ours, theirs, reduction="none", delta=delta).mean(1)
@@ -89,7 +89,7 @@ def rkd_angle(
         (tensor([0., 0., 0.]), tensor([0.1111, 0.2682, 0.0095]))
     """
     check_paired_rows(student, teacher, at_least=3)
-    check_positive("delta", delta)
+    check_positive(delta=delta)
     ours, theirs = upcast_both(student, teacher.detach())
     return angle_gap(distances(ours), distances(theirs), delta=delta)
 

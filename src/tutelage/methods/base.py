@@ -1,6 +1,5 @@
 """What every method is: a frozen config that builds a module, and a module that turns answers into terms."""
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -8,12 +7,11 @@ from typing import ClassVar, Protocol, runtime_checkable
 
 from torch import nn
 
-from tutelage.errors import ConfigError
 from tutelage.labels import Relation
 from tutelage.teachers import Teacher
 from tutelage.types import Batch, Outputs, Shapes, Term
 
-__all__ = ["Method", "MethodConfig", "Needs", "check_at_least", "check_positive"]
+__all__ = ["Method", "MethodConfig", "Needs"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,31 +72,3 @@ class MethodConfig(Protocol):
 
     def build(self, student: Shapes, teacher: Shapes) -> Method:
         """Make the module for networks of these shapes."""
-
-
-def check_positive(**settings: float) -> None:
-    """Refuse settings that are not positive.
-
-    Raises:
-        ConfigError: names the setting and its value.
-
-    Example:
-        >>> check_positive(temperature=4.0)
-    """
-    for name, value in settings.items():
-        if not 0 < value < math.inf:
-            raise ConfigError(f"{name} must be positive{' and finite' if value > 0 else ''}, got {value}")
-
-
-def check_at_least(least: float, **settings: float) -> None:
-    """Refuse settings below a bound.
-
-    Raises:
-        ConfigError: names the setting and its value.
-
-    Example:
-        >>> check_at_least(0, weight=0.0)
-    """
-    for name, value in settings.items():
-        if not least <= value < math.inf:
-            raise ConfigError(f"{name} must be {'finite' if value > 0 else f'at least {least:g}'}, got {value}")

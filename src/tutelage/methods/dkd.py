@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from tutelage import losses
-from tutelage.methods.base import Method, Needs, check_at_least, check_positive
+from tutelage.methods.base import Method, Needs
+from tutelage.ops.checks import check_non_negative, check_positive
 from tutelage.types import Batch, Outputs, Shapes, Term
 
 __all__ = ["DKD", "DKDConfig"]
@@ -42,8 +43,7 @@ class DKDConfig:
 
     def __post_init__(self) -> None:
         check_positive(temperature=self.temperature)
-        check_at_least(
-            0,
+        check_non_negative(
             weight=self.weight,
             alpha=self.alpha,
             beta=self.beta,

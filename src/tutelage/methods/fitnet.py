@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from tutelage import losses
 from tutelage.errors import ShapeError, UnknownNameError
-from tutelage.methods.base import Method, Needs, check_at_least
+from tutelage.methods.base import Method, Needs
+from tutelage.ops.checks import check_non_negative
 from tutelage.types import Batch, Outputs, Shapes, Term
 
 __all__ = ["FitNet", "FitNetConfig"]
@@ -39,7 +40,7 @@ class FitNetConfig:
     task_weight: float = 1.0
 
     def __post_init__(self) -> None:
-        check_at_least(0, weight=self.weight, task_weight=self.task_weight)
+        check_non_negative(weight=self.weight, task_weight=self.task_weight)
 
     def build(self, student: Shapes, teacher: Shapes) -> "FitNet":
         """Make the module; its adapter fits the two features.

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from tutelage import losses
-from tutelage.methods.base import Method, Needs, check_at_least, check_positive
+from tutelage.methods.base import Method, Needs
+from tutelage.ops.checks import check_non_negative, check_positive
 from tutelage.types import Batch, Outputs, Shapes, Term
 
 __all__ = ["KD", "KDConfig"]
@@ -36,7 +37,7 @@ class KDConfig:
 
     def __post_init__(self) -> None:
         check_positive(temperature=self.temperature)
-        check_at_least(0, weight=self.weight, task_weight=self.task_weight)
+        check_non_negative(weight=self.weight, task_weight=self.task_weight)
 
     def build(self, student: Shapes, teacher: Shapes) -> "KD":
         """Make the module."""

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from tutelage import losses
-from tutelage.methods.base import Method, Needs, check_at_least, check_positive
+from tutelage.methods.base import Method, Needs
+from tutelage.ops.checks import check_non_negative, check_positive
 from tutelage.types import Batch, Outputs, Shapes, Term
 
 __all__ = ["RKD", "RKDConfig"]
@@ -40,7 +41,7 @@ class RKDConfig:
 
     def __post_init__(self) -> None:
         check_positive(delta=self.delta)
-        check_at_least(0, distance=self.distance, angle=self.angle, task_weight=self.task_weight)
+        check_non_negative(distance=self.distance, angle=self.angle, task_weight=self.task_weight)
 
     def build(self, student: Shapes, teacher: Shapes) -> "RKD":
         """Make the module."""

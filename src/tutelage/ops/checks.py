@@ -20,38 +20,38 @@ __all__ = [
 ]
 
 
-def check_positive(name: str, value: float) -> None:
-    """Refuse a setting that is not a finite number above zero.
+def check_positive(**settings: float | int) -> None:
+    """Refuse settings that are not finite numbers above zero.
 
     Args:
-        name: what the user calls the setting.
-        value: what was given.
+        settings: what was given, under the names that the user knows.
 
     Raises:
-        ConfigError: if ``value`` is zero, negative, infinite or NaN.
+        ConfigError: if one is zero, negative, infinite or NaN.
 
     Example:
-        >>> check_positive("temperature", 4.0)
+        >>> check_positive(temperature=4.0)
     """
-    if not (math.isfinite(value) and value > 0):
-        raise ConfigError(f"{name} must be a finite number above 0, got {value}: leave it out for its default")
+    for name, value in settings.items():
+        if not (math.isfinite(value) and value > 0):
+            raise ConfigError(f"{name} must be positive{' and finite' if value > 0 else ''}, got {value}")
 
 
-def check_non_negative(name: str, value: float) -> None:
-    """Refuse a setting that is not a finite number of at least zero.
+def check_non_negative(**settings: float | int) -> None:
+    """Refuse settings that are not finite numbers of at least zero.
 
     Args:
-        name: what the user calls the setting.
-        value: what was given.
+        settings: what was given, under the names that the user knows.
 
     Raises:
-        ConfigError: if ``value`` is negative, infinite or NaN.
+        ConfigError: if one is negative, infinite or NaN.
 
     Example:
-        >>> check_non_negative("alpha", 0.0)
+        >>> check_non_negative(alpha=0.0, beta=8)
     """
-    if not (math.isfinite(value) and value >= 0):
-        raise ConfigError(f"{name} must be a finite number of at least 0, got {value}: use 0 to switch the term off")
+    for name, value in settings.items():
+        if not (math.isfinite(value) and value >= 0):
+            raise ConfigError(f"{name} must be {'finite' if value > 0 else 'at least 0'}, got {value}")
 
 
 def check_paired_rows(student: Tensor, teacher: Tensor, *, at_least: int = 1) -> None:

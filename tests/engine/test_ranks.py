@@ -1,0 +1,117 @@
+"""Two processes (gloo) compute what one computes.
+
+The students here have no batch norm: its statistics are those of a rank's own part of the batch, by nature. FitNet's
+adapter has one and is compared all the same, because it sees the gathered batch.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from nursery import KILLED, Nursery, configuration, remains
+from torch import Tensor
+
+from tutelage.methods import METHODS
+
+PLAIN = "python:nursery:without_norm"
+TOLERANCE = 1e-5
+COMPARING = [name for name in METHODS if name in ("fitnet", "rkd")]
+
+
+def gradients(nursery: Nursery, path: Path, config: dict[str, Any], **order: Any) -> list[dict[str, Tensor]]:
+    """What every rank holds after the backward pass of the first batch."""
+    ranks = config["engine"]["devices"]
+    ended = nursery.live(do="gradients", path=path, config=config, ranks=ranks, **order)
+    assert set(ended["status"]) == {0}, ended["log"]
+    return [torch.load(f"{path}.{rank}") for rank in range(ranks)]
+
+
+def gap(one: dict[str, Tensor], other: dict[str, Tensor]) -> dict[str, float]:
+    """‖a - b‖ / ‖a‖ of student and method."""
+    assert one.keys() == other.keys()
+    return {kind: ((one[kind] - other[kind]).norm() / one[kind].norm()).item() for kind in one}
+
+
+def whole_run(nursery: Nursery, path: Path, **settings: Any) -> dict[str, Any]:
+    config = configuration(**{"model": PLAIN, "epochs": 1} | settings)
+    ended = nursery.live(do="start", path=path, config=config, ranks=config["engine"]["devices"])
+    assert set(ended["status"]) == {0}, ended["log"]
+    return remains(path)
+
+
+@pytest.mark.parametrize("method", [None, *METHODS])
+def test_two_processes_have_the_gradient_of_one(
+    method: str | None, nursery: Nursery, teacher: Path, tmp_path: Path, record_property: Any
+) -> None:
+    config = {n: configuration(method, teacher, model=PLAIN, devices=n) for n in (1, 2)}
+    (alone,) = gradients(nursery, tmp_path / "one", config[1])
+    for rank, shared in enumerate(gradients(nursery, tmp_path / "two", config[2])):
+        gaps = gap(alone, shared)
+        print(f"{method or 'labels'}, rank {rank}: relative gap {gaps}")
+        record_property(f"gap of rank {rank}", gaps)
+        assert max(gaps.values()) <= TOLERANCE
+    assert ("method" in alone) == (method == "fitnet")  # the one method that trains weights of its own
+
+
+@pytest.mark.parametrize("method", COMPARING)
+def test_a_gather_without_gradient_is_found_out(method: str, nursery: Nursery, teacher: Path, tmp_path: Path) -> None:
+    """The comparison above can fail: the student learns nothing from a batch gathered without gradient."""
+    config = {n: configuration(method, teacher, model=PLAIN, devices=n) for n in (1, 2)}
+    (alone,) = gradients(nursery, tmp_path / "one", config[1])
+    shared, _ = gradients(nursery, tmp_path / "two", config[2], plain=True)
+    assert gap(alone, shared)["student"] > 0.1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_a_run_of_two_processes_follows_that_of_one(
+    accumulate: int, nursery: Nursery, teacher: Path, tmp_path: Path
+) -> None:
+    """Losses, accuracies and rates of every line, teacher calls, steps: over all ranks, as of one process."""
+    settings = {"method": "fitnet", "teacher": teacher, "accumulate": accumulate, "batch_size": 60, "lr": 0.01}
+    one = whole_run(nursery, tmp_path / "one", devices=1, **settings)
+    two = whole_run(nursery, tmp_path / "two", devices=2, **settings)
+    assert two["teacher"]["calls"] == one["teacher"]["calls"] == 60 * one["steps"]
+    assert two["teacher"]["accuracy"] == one["teacher"]["accuracy"]
+    assert two["steps"] == one["steps"]
+    assert len(two["metrics"]) == len(one["metrics"])
+    for ours, theirs in zip(two["metrics"], one["metrics"], strict=True):
+        assert ours.keys() == theirs.keys()
+        assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-3)
+        # One image that lies on the border between two classes may fall to the other side.
+        assert ours["accuracy"] == pytest.approx(theirs["accuracy"], abs=1 / 120)
+
+
+@pytest.mark.slow
+def test_metrics_count_the_samples_of_every_rank(nursery: Nursery, tmp_path: Path) -> None:
+    """64 samples a batch, a line each: accuracies are 64ths, and not all of them the 32nds of one rank."""
+    run = whole_run(nursery, tmp_path / "two", devices=2, log_every=1)
+    right = [64 * line["accuracy"] for line in run["metrics"] if line["kind"] == "train"]
+    assert all(count == int(count) for count in right)
+    assert any(count % 2 for count in right)
+
+
+@pytest.mark.slow
+def test_validation_counts_every_image_once(nursery: Nursery, teacher: Path, tmp_path: Path) -> None:
+    """135 images over two ranks are 68 and 67; a sampler that evens them out would count 136."""
+    run = whole_run(nursery, tmp_path / "two", devices=2)
+    images = json.loads((tmp_path / "two" / "config.json").read_text())["data"]
+    lines = [line for line in run["metrics"] if line["kind"] == "validation"]
+    assert images["validation"] == 0.1
+    for share in [line["accuracy"] for line in lines] + [run["accuracy"]["last"]["validation"]]:
+        assert 135 * share == pytest.approx(round(135 * share), abs=1e-9)
+
+
+@pytest.mark.slow
+def test_one_rank_dies_and_the_run_goes_on_from_its_checkpoint(nursery: Nursery, teacher: Path, tmp_path: Path) -> None:
+    """Dropout too: every rank has its own random numbers back."""
+    settings = {"model": "python:nursery:with_dropout", "method": "kd", "teacher": teacher, "devices": 2}
+    peace = whole_run(nursery, tmp_path / "peace", **settings)
+    config = configuration(**{"epochs": 1} | settings)
+    ended = nursery.live(do="start", path=tmp_path / "war", config=config, ranks=2, kill=[9, 0.01], only=[1])
+    assert KILLED in ended["status"], ended["log"]
+    ended = nursery.live(do="resume", path=tmp_path / "war", ranks=2)
+    assert ended["status"] == [0, 0], ended["log"]
+    assert remains(tmp_path / "war") == peace

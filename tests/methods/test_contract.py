@@ -1,0 +1,156 @@
+"""What every method promises, whatever its paper."""
+
+import dataclasses
+import inspect
+
+import pytest
+import torch
+
+from tutelage.errors import ConfigError
+from tutelage.methods import METHODS, Method, MethodConfig, card_of
+from tutelage.types import Batch, Outputs
+
+FIELDS = ("Paper", "Code", "Reads", "Labels", "Trains", "Differs", "Results")
+SHAPES = {"logits": (10,), "embedding": (12,), "stage1": (4, 8, 8), "stage2": (6, 4, 4)}
+WIDER = {"logits": (10,), "embedding": (20,), "stage1": (8, 8, 8), "stage2": (16, 4, 4)}
+
+every = pytest.mark.parametrize("name", sorted(METHODS))
+
+
+def outputs(shapes, seed, n=8):
+    generator = torch.Generator().manual_seed(seed)
+    made = {role: torch.randn(n, *shape, generator=generator).requires_grad_() for role, shape in shapes.items()}
+    return Outputs(made.pop("logits"), made)
+
+
+@pytest.fixture
+def batch():
+    return Batch(torch.zeros(8, 1, 8, 8), torch.arange(8) % 10, torch.arange(8), torch.zeros(8, dtype=torch.int64))
+
+
+def build(name, **settings):
+    torch.manual_seed(0)
+    method = METHODS[name](**settings).build(SHAPES, WIDER)
+    method.after_step(100.0)  # past every warm-up
+    return method
+
+
+@every
+def test_its_card_has_every_field_and_no_other(name):
+    card = card_of(name)
+    assert tuple(card) == FIELDS
+    assert all(text.strip() for text in card.values())
+
+
+@every
+def test_its_card_names_a_paper_that_can_be_found(name):
+    assert "arXiv" in card_of(name)["Paper"] or "doi" in card_of(name)["Paper"]
+
+
+@every
+def test_its_card_says_what_it_reads_and_of_which_teachers(name):
+    needs, card = build(name).needs, card_of(name)
+    assert card["Reads"] == (", ".join(needs.roles) or "logits")
+    assert card["Labels"] == ("any" if len(needs.labels) == 3 else " or ".join(needs.labels))
+
+
+@every
+def test_its_card_says_whether_it_trains_more_than_the_student(name):
+    has_weights = any(weight.requires_grad for weight in build(name).parameters())
+    assert has_weights == (card_of(name)["Trains"] != "the student")
+
+
+@every
+def test_its_config_is_frozen_takes_keywords_and_bears_its_name(name):
+    config = METHODS[name]()
+    assert isinstance(config, MethodConfig)
+    assert config.name == name
+    assert all(field.kw_only for field in dataclasses.fields(config))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.task_weight = 0.0
+
+
+@every
+def test_every_setting_is_explained(name):
+    document = inspect.getdoc(METHODS[name])
+    assert all(f"\n    {field.name}: " in document for field in dataclasses.fields(METHODS[name]))
+
+
+@every
+def test_negative_weights_are_refused_by_name(name):
+    for field in dataclasses.fields(METHODS[name]):
+        if isinstance(field.default, float):
+            with pytest.raises(ConfigError, match=rf"{field.name} must be .*got -1"):
+                METHODS[name](**{field.name: -1.0})
+
+
+@every
+def test_its_terms_are_finite_scalars_with_weights(name, batch):
+    method = build(name)
+    assert isinstance(method, Method)
+    terms = method(outputs(SHAPES, 0), outputs(WIDER, 1), batch)
+    assert terms
+    assert "task" not in terms  # the cross-entropy is the engine's
+    for term in terms.values():
+        assert term.value.shape == ()
+        assert term.value.isfinite()
+        assert term.value > 0
+        assert term.weight > 0
+
+
+@every
+def test_the_student_gets_a_gradient_and_the_teacher_none(name, batch):
+    student, teacher = outputs(SHAPES, 0), outputs(WIDER, 1)
+    terms = build(name)(student, teacher, batch)
+    sum(term.value for term in terms.values()).backward()
+    read = card_of(name)["Reads"].split(", ")
+    for role, value in {"logits": student.logits, **student.taps}.items():
+        assert (value.grad is not None and value.grad.abs().sum() > 0) == (role in read)
+    assert all(value.grad is None for value in (teacher.logits, *teacher.taps.values()))
+
+
+@every
+def test_permuting_the_batch_changes_no_term(name, batch):
+    order = torch.randperm(8, generator=torch.Generator().manual_seed(3))
+
+    def permuted(outputs):
+        return Outputs(outputs.logits[order], {role: value[order] for role, value in outputs.taps.items()})
+
+    method, student, teacher = build(name), outputs(SHAPES, 0), outputs(WIDER, 1)
+    before = method(student, teacher, batch)
+    after = method(permuted(student), permuted(teacher), Batch(*(part[order] for part in batch)))
+    for term in before:
+        torch.testing.assert_close(after[term].value, before[term].value)
+
+
+@every
+def test_it_says_truly_whether_a_sample_depends_on_the_others(name, batch):
+    # a mean over samples is the mean of the means of two halves; a comparison between samples is not
+    method, student, teacher = build(name), outputs(SHAPES, 0), outputs(WIDER, 1)
+
+    def half(outputs, part):
+        return Outputs(outputs.logits[part], {role: value[part] for role, value in outputs.taps.items()})
+
+    def total(*parts):
+        return sum(term.value for term in method(*parts).values())
+
+    halves = [slice(0, 4), slice(4, 8)]
+    split = sum(total(half(student, p), half(teacher, p), Batch(*(x[p] for x in batch))) for p in halves) / 2
+    assert torch.allclose(split, total(student, teacher, batch), rtol=1e-4) != method.needs.compares_samples
+
+
+@every
+def test_its_state_is_whole(name, batch):
+    method, other = build(name), METHODS[name]().build(SHAPES, WIDER)
+    other.load_state_dict(method.state_dict())
+    student, teacher = outputs(SHAPES, 0), outputs(WIDER, 1)
+    before, after = method(student, teacher, batch), other(student, teacher, batch)
+    for term in before:
+        assert torch.equal(after[term].value, before[term].value)
+        assert after[term].weight == before[term].weight
+
+
+@every
+def test_its_state_can_be_read_without_running_code(name, tmp_path):
+    torch.save(build(name).state_dict(), tmp_path / "state")
+    assert torch.load(tmp_path / "state", weights_only=True).keys() == build(name).state_dict().keys()
