@@ -5,6 +5,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 SOURCES := $(shell find src -type f -not -name '*.pyc') README.md LICENSE
 TESTS := -n 2 -q --durations=8
 
+# Where shapes stand in signatures, and the tests of those parts.
+SHAPES := tutelage.ops,tutelage.losses,tutelage.models,tutelage.data,tutelage.teachers,tutelage.methods
+SHAPE_TESTS := $(addprefix tests/,ops losses models data teachers methods)
+
 # One thread a process: two processes of two threads each on two cores take turns badly.
 export OMP_NUM_THREADS ?= 1
 
@@ -22,7 +26,7 @@ check: .venv/installed
 	PYTHONPATH=src $(BIN)/lint-imports
 	$(BIN)/pytest $(TESTS) tests
 	$(BIN)/pytest $(TESTS) --doctest-modules --pyargs tutelage
-	$(BIN)/pytest $(TESTS) -m "not slow" --jaxtyping-packages=tutelage,beartype.beartype tests
+	$(BIN)/pytest $(TESTS) -m "not slow" --jaxtyping-packages=$(SHAPES),beartype.beartype $(SHAPE_TESTS)
 
 # The dependencies, when pyproject.toml or the pins change.
 .venv/dependencies: pyproject.toml constraints.txt

@@ -82,7 +82,7 @@ class LabelSpace:
         shared = self.shared_with(other)
         order = " (in another order)" if len(shared) == len(self) == len(other) else ""
         raise LabelSpaceError(
-            f"{who} needs a teacher whose classes are {' or '.join(allowed)}, "
+            f"{who} needs a teacher of {' or '.join(f'{relation} classes' if relation != 'same' else 'the same classes' for relation in allowed)}, "
             f"but the teacher has {len(other)} classes, the student {len(self)}, "
             f"and they share {len(shared)}{order}: use a teacher of the same classes, or a method that reads "
             f"features only (`tutelage list methods` says which)"

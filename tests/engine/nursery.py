@@ -5,10 +5,10 @@ forks a child for every life of a run: ``python nursery.py`` reads one order a l
 A run that is killed five times and carried on to its end has six lives.
 
 An order: ``do`` (``start``, ``resume`` or ``gradients``), ``path`` of the run, ``config`` (to start), ``ranks``,
-``plain`` (gather without gradient), and how to die: ``kill`` = [moment, seconds to wait from there on] from outside,
-of the ranks in ``only`` or of all, or ``die`` = [file, nth, "half" | "before" | "after"] while that file is put in
-place for the nth time in this life. A moment is 1000 · stage + step. The answer: ``moment`` of death, ``status`` of
-each rank, end of its ``log``.
+``plain`` (gather without gradient), ``double`` (float64), and how to die: ``kill`` = [moment, seconds to wait from
+there on] from outside, of the ranks in ``only`` or of all, or ``die`` = [file, nth, "half" | "before" | "after"] while
+that file is put in place for the nth time in this life. A moment is 1000 · stage + step. The answer: ``moment`` of
+death, ``status`` of each rank, end of its ``log``.
 """
 
 import dataclasses
@@ -56,9 +56,6 @@ class Nursery:
         self._process.communicate("")
 
 
-# What runs are made of --------------------------------------------------------------------------------------
-
-
 def configuration(
     method: str | None = None, teacher: Path | None = None, *, stages: Sequence[str | None] = (), **changes: Any
 ) -> dict[str, Any]:
@@ -98,35 +95,13 @@ def cases() -> dict[str, dict[str, Any]]:
         {"labels": {}}
         | {name: {"method": name} for name in METHODS}
         | {
-            "dropout": {"method": "kd", "model": "python:nursery:with_dropout"},
+            "dropout": {"method": "kd", "model": "python:students:with_dropout"},
             "accumulate": {"method": "fitnet", "batch_size": 60, "accumulate": 3},  # 20 batches an epoch: 6 · 3 + 2
             "stages": {"stages": [None, "kd"], "epochs": 2},
             "bf16": {"method": "kd", "precision": "bf16"},
             "ranks": {"method": "rkd", "devices": 2},
         }
     )
-
-
-def with_dropout(num_classes: int) -> Any:
-    """A student whose every step draws random numbers."""
-    from torch import nn
-
-    return nn.Sequential(
-        nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Dropout(0.5), nn.ReLU(), nn.Linear(32, num_classes)
-    )
-
-
-def without_norm(num_classes: int) -> Any:
-    """A student without batch norm, so that two ranks can equal one."""
-    from torch import nn
-
-    maps = nn.Sequential(nn.Conv2d(1, 8, 3, stride=2, padding=1), nn.Tanh(), nn.Conv2d(8, 16, 3, padding=1), nn.Tanh())
-    network = nn.Sequential(maps, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(64, num_classes))
-    network.taps = {"stage2": "0", "embedding": "2"}  # type: ignore[assignment]
-    return network
-
-
-# What is left behind ----------------------------------------------------------------------------------------
 
 
 def remains(path: Path) -> dict[str, Any]:
@@ -143,9 +118,6 @@ def differences(left: Path, right: Path) -> list[str]:
     """The names of what differs between two finished runs, bit for bit."""
     ours, theirs = remains(left), remains(right)
     return [name for name in ours if ours[name] != theirs[name]]
-
-
-# One life ---------------------------------------------------------------------------------------------------
 
 
 def life(order: Mapping[str, Any]) -> dict[str, Any]:
@@ -210,7 +182,7 @@ def _carry_out(order: Mapping[str, Any], rank: int) -> None:
     elif order["do"] == "resume":
         cli.main(["resume", str(path), "--debug"])
     else:
-        _gradients(engine.from_json(order["config"]), path.with_suffix(f".{rank}"))
+        _gradients(engine.from_json(order["config"]), path.with_suffix(f".{rank}"), double=order.get("double", False))
 
 
 def _prepare(order: Mapping[str, Any], moment: mmap.mmap) -> None:
@@ -255,8 +227,8 @@ def _die_while_writing(name: str, nth: int, when: str) -> None:
     Path.replace = deadly  # type: ignore[method-assign, assignment]
 
 
-def _gradients(config: Any, path: Path) -> None:
-    """The gradient of the first batch, by the parts of the engine, as DDP leaves it."""
+def _gradients(config: Any, path: Path, *, double: bool) -> None:
+    """The gradient of the first batch, by the parts of the engine, as DDP leaves it; and random numbers."""
     import torch
 
     from tutelage.engine import run
@@ -264,23 +236,23 @@ def _gradients(config: Any, path: Path) -> None:
     from tutelage.engine.state import Position
     from tutelage.rundir import RunDir
 
+    torch.set_default_dtype(torch.float64 if double else torch.float32)
     session = Session(config, open_fabric(config.engine))
     learner = run._wrap_student(session)
     loop = run._open_stage(session, RunDir(path), learner, Position(), 0)
     learner.train()
+    if loop.method is not None:
+        loop.method.after_step(1000.0)  # warm-up is over
     batch = next(iter(session.loader().epoch(0)))
     teacher = session.teacher(batch) if session.teacher else None
     terms = loop.objective(learner(batch.images), teacher, batch)
     session.fabric.backward(torch.stack([term.value * term.weight for term in terms.values()]).sum())
-    modules = {"student": session.student, "method": loop.method}
-    torch.save(
-        {
-            kind: torch.cat([p.grad.flatten() for p in module.parameters() if p.grad is not None])
-            for kind, module in modules.items()
-            if module is not None and any(p.grad is not None for p in module.parameters())
-        },
-        path,
-    )
+    found = {"noise": torch.rand(8)}
+    for kind, module in {"student": session.student, "method": loop.method}.items():
+        moved = [weight.grad.flatten() for weight in module.parameters() if weight.grad is not None] if module else []
+        if moved:
+            found[kind] = torch.cat(moved)
+    torch.save(found, path)
 
 
 def _read(moment: mmap.mmap) -> int:
@@ -314,6 +286,7 @@ def serve(read: Callable[[], str]) -> None:
     preload()
     for line in iter(read, ""):
         print(json.dumps(life(json.loads(line))), flush=True)
+    os._exit(0)  # taking torch apart takes seconds
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ The students here have no batch norm: its statistics are those of a rank's own p
 adapter has one and is compared all the same, because it sees the gathered batch.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,23 +14,27 @@ from torch import Tensor
 
 from tutelage.methods import METHODS
 
-PLAIN = "python:nursery:without_norm"
-TOLERANCE = 1e-5
-COMPARING = [name for name in METHODS if name in ("fitnet", "rkd")]
+PLAIN = "python:students:without_norm"
+TOLERANCE = {False: 1e-5, True: 1e-12}
+"""‖difference‖ / ‖gradient‖ in float32 and float64. Measured at most 6.4e-6 (fitnet, others 4.3e-7) and 3.1e-15."""
+
+
+def comparing() -> list[str]:
+    """The methods that must see the whole batch."""
+    shapes = {"logits": (10,), "embedding": (64,), "stage2": (16, 4, 4)}
+    return [name for name, config in METHODS.items() if config().build(shapes, shapes).needs.compares_samples]
 
 
 def gradients(nursery: Nursery, path: Path, config: dict[str, Any], **order: Any) -> list[dict[str, Tensor]]:
-    """What every rank holds after the backward pass of the first batch."""
+    """What every rank holds after the backward pass of the first batch, warm-ups of the method over."""
     ranks = config["engine"]["devices"]
     ended = nursery.live(do="gradients", path=path, config=config, ranks=ranks, **order)
     assert set(ended["status"]) == {0}, ended["log"]
     return [torch.load(f"{path}.{rank}") for rank in range(ranks)]
 
 
-def gap(one: dict[str, Tensor], other: dict[str, Tensor]) -> dict[str, float]:
-    """‖a - b‖ / ‖a‖ of student and method."""
-    assert one.keys() == other.keys()
-    return {kind: ((one[kind] - other[kind]).norm() / one[kind].norm()).item() for kind in one}
+def gap(one: Tensor, other: Tensor) -> float:
+    return ((one - other).norm() / one.norm()).item()
 
 
 def whole_run(nursery: Nursery, path: Path, **settings: Any) -> dict[str, Any]:
@@ -41,27 +44,47 @@ def whole_run(nursery: Nursery, path: Path, **settings: Any) -> dict[str, Any]:
     return remains(path)
 
 
+@pytest.mark.parametrize("double", [False, True])
 @pytest.mark.parametrize("method", [None, *METHODS])
 def test_two_processes_have_the_gradient_of_one(
-    method: str | None, nursery: Nursery, teacher: Path, tmp_path: Path, record_property: Any
+    method: str | None, double: bool, nursery: Nursery, teacher: Path, tmp_path: Path
 ) -> None:
     config = {n: configuration(method, teacher, model=PLAIN, devices=n) for n in (1, 2)}
-    (alone,) = gradients(nursery, tmp_path / "one", config[1])
-    for rank, shared in enumerate(gradients(nursery, tmp_path / "two", config[2])):
-        gaps = gap(alone, shared)
-        print(f"{method or 'labels'}, rank {rank}: relative gap {gaps}")
-        record_property(f"gap of rank {rank}", gaps)
-        assert max(gaps.values()) <= TOLERANCE
-    assert ("method" in alone) == (method == "fitnet")  # the one method that trains weights of its own
+    (alone,) = gradients(nursery, tmp_path / "one", config[1], double=double)
+    for rank, shared in enumerate(gradients(nursery, tmp_path / "two", config[2], double=double)):
+        assert shared.keys() == alone.keys()
+        gaps = {kind: gap(alone[kind], shared[kind]) for kind in alone if kind != "noise"}
+        print(f"{method or 'labels'}, {alone['student'].dtype}, rank {rank}: {gaps}")
+        assert max(gaps.values()) <= TOLERANCE[double]
+    assert method != "fitnet" or "method" in alone  # its adapter was compared, too
 
 
-@pytest.mark.parametrize("method", COMPARING)
+@pytest.mark.parametrize("method", METHODS)
+def test_the_gradient_that_is_compared_is_not_that_of_labels_alone(
+    method: str, nursery: Nursery, teacher: Path, tmp_path: Path
+) -> None:
+    (taught,) = gradients(nursery, tmp_path / "taught", configuration(method, teacher, model=PLAIN))
+    (labels,) = gradients(nursery, tmp_path / "labels", configuration(model=PLAIN))
+    assert gap(taught["student"], METHODS[method]().task_weight * labels["student"]) > 0.1
+
+
+@pytest.mark.parametrize("method", comparing())
 def test_a_gather_without_gradient_is_found_out(method: str, nursery: Nursery, teacher: Path, tmp_path: Path) -> None:
-    """The comparison above can fail: the student learns nothing from a batch gathered without gradient."""
+    """The comparison can fail: the student learns nothing from a batch that was gathered without gradient."""
     config = {n: configuration(method, teacher, model=PLAIN, devices=n) for n in (1, 2)}
     (alone,) = gradients(nursery, tmp_path / "one", config[1])
     shared, _ = gradients(nursery, tmp_path / "two", config[2], plain=True)
-    assert gap(alone, shared)["student"] > 0.1
+    assert gap(alone["student"], shared["student"]) > 0.1
+
+
+def test_ranks_draw_different_random_numbers_and_the_first_those_of_one_process(
+    nursery: Nursery, tmp_path: Path
+) -> None:
+    config = {n: configuration(model=PLAIN, devices=n) for n in (1, 2)}
+    (alone,) = gradients(nursery, tmp_path / "one", config[1])
+    first, second = gradients(nursery, tmp_path / "two", config[2])
+    assert alone["noise"].equal(first["noise"])
+    assert not first["noise"].equal(second["noise"])
 
 
 @pytest.mark.slow
@@ -94,20 +117,20 @@ def test_metrics_count_the_samples_of_every_rank(nursery: Nursery, tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_validation_counts_every_image_once(nursery: Nursery, teacher: Path, tmp_path: Path) -> None:
+def test_validation_counts_every_image_once(nursery: Nursery, tmp_path: Path) -> None:
     """135 images over two ranks are 68 and 67; a sampler that evens them out would count 136."""
-    run = whole_run(nursery, tmp_path / "two", devices=2)
-    images = json.loads((tmp_path / "two" / "config.json").read_text())["data"]
+    run = whole_run(nursery, tmp_path / "two", devices=2, lr=0.2)
     lines = [line for line in run["metrics"] if line["kind"] == "validation"]
-    assert images["validation"] == 0.1
-    for share in [line["accuracy"] for line in lines] + [run["accuracy"]["last"]["validation"]]:
-        assert 135 * share == pytest.approx(round(135 * share), abs=1e-9)
+    right = 135 * lines[-1]["accuracy"]
+    assert right == pytest.approx(round(right), abs=1e-9)
+    assert 0 < right < 135
+    assert run["accuracy"]["last"]["validation"] == lines[-1]["accuracy"]
 
 
 @pytest.mark.slow
 def test_one_rank_dies_and_the_run_goes_on_from_its_checkpoint(nursery: Nursery, teacher: Path, tmp_path: Path) -> None:
     """Dropout too: every rank has its own random numbers back."""
-    settings = {"model": "python:nursery:with_dropout", "method": "kd", "teacher": teacher, "devices": 2}
+    settings = {"model": "python:students:with_dropout", "method": "kd", "teacher": teacher, "devices": 2}
     peace = whole_run(nursery, tmp_path / "peace", **settings)
     config = configuration(**{"epochs": 1} | settings)
     ended = nursery.live(do="start", path=tmp_path / "war", config=config, ranks=2, kill=[9, 0.01], only=[1])

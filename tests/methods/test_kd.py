@@ -14,5 +14,5 @@ def test_weights_and_temperature_are_those_of_the_literature():
 
 @pytest.mark.parametrize("temperature", [0.0, -1.0, float("nan")])
 def test_a_temperature_that_is_not_positive_is_refused(temperature):
-    with pytest.raises(ConfigError, match=f"temperature must be positive, got {temperature}"):
+    with pytest.raises(ConfigError, match=f"temperature must be .*got {temperature}"):
         KDConfig(temperature=temperature)

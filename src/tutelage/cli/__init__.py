@@ -1,4 +1,4 @@
-"""The command line: ``demo · teach · distill · resume · evaluate · report · list``; tyro is imported here only."""
+"""The command line, one module for each kind of command; tyro is imported in this package only."""
 
 import sys
 import warnings
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tutelage import __version__
 from tutelage.cli.demo import demo
-from tutelage.cli.look import evaluate, report, show
+from tutelage.cli.look import evaluate, export, report, show
 from tutelage.cli.train import carry_on, distill, teach
 from tutelage.errors import Interrupted, TutelageError, UnknownNameError
 
@@ -19,6 +19,7 @@ COMMANDS: Mapping[str, tuple[Callable[[Sequence[str]], None], str]] = {
     "distill": (distill, "distil a teacher into a student"),
     "resume": (carry_on, "go on with a run that was stopped"),
     "evaluate": (evaluate, "measure the accuracy of a stored network"),
+    "export": (export, "store a network's weights for others, at half precision if wished"),
     "report": (report, "write one HTML page about many runs"),
     "list": (show, "methods, models, recipes and data sets"),
 }

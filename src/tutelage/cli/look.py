@@ -1,4 +1,4 @@
-"""``tutelage evaluate``, ``report`` and ``list``: they train nothing."""
+"""``tutelage evaluate``, ``export``, ``report`` and ``list``: they train nothing."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -10,12 +10,12 @@ import tyro
 from tyro.conf import Positional
 
 from tutelage.engine import EngineConfig, evaluate_network
-from tutelage.errors import UnknownNameError
+from tutelage.errors import ConfigError, UnknownNameError
 from tutelage.methods import METHODS, card_of
-from tutelage.models import ZOO
+from tutelage.models import ZOO, load_network, save_network
 from tutelage.recipes import RECIPES
 
-__all__ = ["evaluate", "report", "show"]
+__all__ = ["evaluate", "export", "report", "show"]
 
 Rows = list[tuple[str, ...]]
 
@@ -42,6 +42,30 @@ def evaluate(args: Sequence[str]) -> None:
     asked = tyro.cli(Evaluate, args=args, prog="tutelage evaluate")
     facts = evaluate_network(asked.network, data=asked.data, split=asked.split, engine=asked.engine)
     print(json.dumps(facts, indent=1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """Store the weights of a network for others: one .safetensors file and a JSON card that says what it is.
+
+    Args:
+        network: A run directory, or a .safetensors file with its card beside it.
+        out: The .safetensors file to write.
+        half: Store numbers as float16: half the size.
+    """
+
+    network: Positional[Path]
+    out: Path
+    half: bool = False
+
+
+def export(args: Sequence[str]) -> None:
+    """Carry out ``tutelage export``."""
+    asked = tyro.cli(Export, args=args, prog="tutelage export")
+    if asked.out.suffix != ".safetensors":
+        raise ConfigError(f"weights are written to a .safetensors file, got {asked.out}: give it that ending")
+    save_network(load_network(asked.network), asked.out, half=asked.half)
+    print(f"{asked.out}: {asked.out.stat().st_size / 2**20:.2f} MiB")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,7 +33,7 @@ class DataConfig:
     """Which images, and how they are served.
 
     Args:
-        name: ``digits``, ``cifar10``, ``cifar100``, ``folder:PATH`` or ``hf:NAME[:image:label]``.
+        name: digits, cifar10, cifar100, folder:PATH or hf:NAME[:image:label].
         size: Side of the images the networks see; by default that of the data, 224 for photographs.
         validation: Share of the training images held out to choose the best epoch.
         batch_size: Images a step, over all ranks together.
@@ -62,7 +62,7 @@ class StudentConfig:
     """The network that is trained.
 
     Args:
-        model: ``zoo:NAME``, ``timm:NAME``, ``hf:NAME`` or ``python:pkg.module:factory``.
+        model: zoo:NAME, timm:NAME, hf:NAME or python:pkg.module:factory.
         pretrained: Start from the weights that timm or the hub has for it.
         taps: Role → module path, where the model's own roles do not fit.
     """
@@ -77,7 +77,7 @@ class TeacherConfig:
     """The network that teaches.
 
     Args:
-        weights: A run directory, or a ``.safetensors`` file with its card beside it.
+        weights: A run directory, or a .safetensors file with its card beside it.
         batch_size: Largest number of images it sees at once.
         taps: Role → module path, where the model's own roles do not fit.
         allow_bad: Go on with a teacher that is no better than chance.
@@ -94,12 +94,12 @@ class OptimizerConfig:
     """How the weights move.
 
     Args:
-        name: ``sgd`` or ``adamw``.
+        name: Which optimiser.
         lr: Highest learning rate.
-        momentum: Of SGD.
-        nesterov: Of SGD.
+        momentum: Of sgd.
+        nesterov: Look ahead, in sgd.
         weight_decay: On every weight.
-        clip: Largest norm of the gradient, or ``None``.
+        clip: Largest norm of the gradient, or None.
         accumulate: Batches a step.
     """
 
@@ -127,10 +127,10 @@ class ScheduleConfig:
     """How the learning rate moves.
 
     Args:
-        name: ``multistep``, ``cosine``, ``onecycle`` or ``constant``.
-        milestones: Of multistep: shares of the training after which the rate is multiplied by ``gamma``
+        name: Its shape.
+        milestones: Of multistep: shares of the training after which the rate is multiplied by gamma
             (5/8, 3/4 and 7/8 are epochs 150, 180 and 210 of 240).
-        gamma: Of multistep.
+        gamma: What multistep multiplies the rate with.
         warmup: Share of the training over which the rate rises linearly from zero.
         floor: Of cosine and onecycle: the last rate as a share of the highest.
     """
@@ -156,7 +156,7 @@ class StageConfig:
     Args:
         name: Under which its metrics are written.
         epochs: Passes over the training set.
-        method: Settings of a method, or ``None`` for labels alone.
+        method: Settings of a method, or None for labels alone.
         optimizer: How the weights move.
         schedule: How the learning rate moves.
     """
@@ -177,15 +177,15 @@ class EngineConfig:
     """Where and how it is computed, and what is written.
 
     Args:
-        accelerator: ``cpu``, ``cuda``, ``mps`` or ``auto``.
+        accelerator: cpu, cuda, mps, or auto for the best there is.
         devices: Number of processes.
-        precision: ``32``, ``bf16``, ``16``, or ``auto``: bf16 where the hardware computes it natively.
+        precision: Of the networks; auto is bf16 where the hardware computes it natively.
         channels_last: Keep images and weights in that memory format.
         compile: Compile student and teacher.
         validate_every: Epochs between validations; the last epoch is always validated.
         log_every: Steps between two lines of metrics.
         save_every: Seconds between two checkpoints within an epoch.
-        sinks: Beside the metrics file: ``tensorboard``, ``wandb``.
+        sinks: Where metrics go beside the metrics file.
     """
 
     accelerator: str = "auto"
@@ -210,7 +210,7 @@ class RunConfig:
     Args:
         data: Which images.
         student: Which network is trained.
-        teacher: Which network teaches, or ``None``.
+        teacher: Which network teaches, or None.
         stages: What happens, in order.
         engine: Where and how.
         seed: Of the initial weights, the order of samples and the views; the held-out images do not depend on it.
@@ -285,13 +285,14 @@ def _converter() -> Any:
     converter = Converter(forbid_extra_keys=True, prefer_attrib_converters=True)
     plain = Converter(forbid_extra_keys=True)
 
-    def read(content: dict[str, Any] | None, _: object) -> MethodConfig | None:
+    def read(content: Any, _: object) -> MethodConfig | None:
         if content is None:
             return None
-        name = str(content.get("name", "") if isinstance(content, dict) else content)
+        settings = dict(content) if isinstance(content, dict) else {"name": content}
+        name = str(settings.pop("name", ""))
         if name not in METHODS:
             raise UnknownNameError("method", name, METHODS)
-        method: MethodConfig = plain.structure({k: v for k, v in content.items() if k != "name"}, METHODS[name])
+        method: MethodConfig = plain.structure(settings, METHODS[name])
         return method
 
     for kind in (MethodConfig | None, *METHODS.values()):

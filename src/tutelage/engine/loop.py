@@ -199,7 +199,7 @@ class StageLoop:
                 "kind": "train",
                 "stage": self.stage.name,
                 "epoch": position.step / self._batches,
-                "step": position.step,
+                "step": position.all_steps,
                 "lr": self.state.optimizer.param_groups[0]["lr"],
                 "images_per_second": rate,
                 **reading,
@@ -237,7 +237,7 @@ class StageLoop:
                 "kind": "validation",
                 "stage": self.stage.name,
                 "epoch": position.epoch,
-                "step": position.step,
+                "step": position.all_steps,
                 "accuracy": score.accuracy,
                 "loss": score.loss,
             }

@@ -191,7 +191,7 @@ def _finish(session: Session, run: RunDir, position: Position) -> dict[str, Any]
 
 def _facts(session: Session, position: Position) -> dict[str, Any]:
     config, method = session.config, session.config.method
-    images = position.step * config.data.batch_size
+    images = position.all_steps * config.data.batch_size
     origin = _origin()
     return {
         "format": RESULT_FORMAT,
@@ -206,7 +206,7 @@ def _facts(session: Session, position: Position) -> dict[str, Any]:
         },
         "teacher": session.teacher_facts,
         "epochs": sum(stage.epochs for stage in config.stages),
-        "steps": position.step,
+        "steps": position.all_steps,
         "seconds": position.seconds,
         "images_per_second": images / max(position.seconds, 1e-9),
         "precision": session.fabric._precision.precision,

@@ -91,6 +91,8 @@ class Session:
             self.teacher = self._open_teacher(config.teacher)
         self.methods = [self._build_method(stage, shapes) for stage in config.stages]
         self._connect()
+        if fabric.global_rank:  # the same weights on every rank, but not the same units dropped
+            torch.manual_seed(config.seed + fabric.global_rank)
         self._loader = Loader(
             self.data.train,
             self.sampler,

@@ -1,5 +1,6 @@
 """Where metrics go: always a JSONL file, optionally TensorBoard and Weights & Biases."""
 
+import hashlib
 import importlib
 import json
 from collections.abc import Mapping, Sequence
@@ -105,7 +106,10 @@ class WeightsAndBiases:
 
     def __init__(self, folder: Path, config: Mapping[str, Any]) -> None:
         wandb = _extra("wandb", "wandb")
-        self._run: Any = wandb.init(project="tutelage", dir=str(folder), config=dict(config), name=folder.name)
+        name = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
+        self._run: Any = wandb.init(  # one directory is one run, also after a resume
+            project="tutelage", dir=str(folder), config=dict(config), name=folder.name, id=name, resume="allow"
+        )
 
     def write(self, record: Mapping[str, Any]) -> None:
         """Take one record."""

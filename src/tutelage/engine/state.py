@@ -35,7 +35,8 @@ class Position:
         step: Batches done in that stage.
         best: Highest validation accuracy of that stage.
         best_epoch: When it was reached.
-        seconds: Spent training in that stage, without validation.
+        seconds: Spent training, without validation.
+        before: Batches of the stages that are finished.
         calls: Samples the teacher answered.
         metrics: Size of the metrics file in bytes.
     """
@@ -47,12 +48,24 @@ class Position:
     best: float = -1.0
     best_epoch: int = 0
     seconds: float = 0.0
+    before: int = 0
     calls: int = 0
     metrics: int = 0
 
     def next_stage(self) -> None:
-        """Go to the start of the next stage; calls and metrics go on."""
-        self.__init__(stage=self.stage + 1, calls=self.calls, metrics=self.metrics)  # type: ignore[misc]
+        """Go to the start of the next stage; what counts for the whole run goes on."""
+        self.__init__(  # type: ignore[misc]
+            stage=self.stage + 1,
+            seconds=self.seconds,
+            before=self.before + self.step,
+            calls=self.calls,
+            metrics=self.metrics,
+        )
+
+    @property
+    def all_steps(self) -> int:
+        """Batches done in all stages."""
+        return self.before + self.step
 
 
 @dataclass

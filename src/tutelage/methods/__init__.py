@@ -41,4 +41,4 @@ def card_of(name: str) -> dict[str, str]:
         'logits'
     """
     text = sys.modules[METHODS[name].__module__].__doc__ or ""
-    return dict(line.split(": ", 1) for line in text.splitlines() if ": " in line and line[0].isupper())
+    return dict(line.split(": ", 1) for line in text.splitlines()[1:] if ": " in line and line[0].isupper())

@@ -1,0 +1,78 @@
+"""Recipes are whole runs, with the numbers of the literature."""
+
+import pytest
+
+from tutelage.engine import RunConfig, from_json, to_json
+from tutelage.errors import UnknownNameError
+from tutelage.methods import METHODS
+from tutelage.recipes import RECIPES, crd, demo_students, demo_teacher, digits, imagenet, recipe_for, short
+
+every = pytest.mark.parametrize("name", RECIPES)
+
+
+@every
+def test_a_recipe_is_a_whole_run_for_the_data_it_is_given(name):
+    run = RECIPES[name]("folder:x")
+    assert isinstance(run, RunConfig)
+    assert run.data.name == "folder:x"
+    assert run.teacher is None
+    assert from_json(to_json(run)) == run
+
+
+@every
+def test_a_recipe_says_what_it_is_in_one_line(name):
+    assert RECIPES[name].__doc__.splitlines()[0].endswith(".")
+
+
+def test_every_recipe_can_be_asked_for_by_its_name():
+    assert {"crd": crd, "digits": digits, "imagenet": imagenet, "short": short} == RECIPES
+
+
+def test_the_recipe_of_the_literature_has_its_numbers():
+    # train_student.py of HobbitLong/RepDistiller@b84f547
+    run = crd()
+    optimizer, stage = run.stages[0].optimizer, run.stages[0]
+    assert (run.data.batch_size, stage.epochs) == (64, 240)
+    assert (optimizer.lr, optimizer.momentum, optimizer.weight_decay, optimizer.nesterov) == (0.05, 0.9, 5e-4, False)
+    assert [240 * milestone for milestone in stage.schedule.milestones] == [150, 180, 210]
+    assert (stage.schedule.name, stage.schedule.gamma, stage.schedule.warmup) == ("multistep", 0.1, 0.0)
+
+
+def test_imagenet_drops_the_rate_at_30_60_and_90_of_100_epochs():
+    stage = imagenet("folder:x").stages[0]
+    assert [stage.epochs * milestone for milestone in stage.schedule.milestones] == pytest.approx([30, 60, 90])
+
+
+@pytest.mark.parametrize(
+    ("data", "name", "expected"), [("digits", None, digits), ("cifar100", None, short), ("digits", "crd", crd)]
+)
+def test_the_recipe_follows_from_the_data_unless_it_is_named(data, name, expected):
+    assert recipe_for(data, name) == expected(data)
+
+
+def test_an_unknown_recipe_is_refused_with_those_that_exist():
+    with pytest.raises(UnknownNameError, match="unknown recipe 'crdd'; the nearest of 4: crd"):
+        recipe_for("digits", "crdd")
+
+
+class TestDemo:
+    def test_it_has_every_method_and_labels_alone_for_every_seed(self, tmp_path):
+        runs = demo_students(tmp_path, seeds=2)
+        assert set(runs) == {f"{name}-seed{seed}" for name in ("ce", *METHODS) for seed in (0, 1)}
+        for name, run in runs.items():
+            assert name == f"{run.method.name if run.method else 'ce'}-seed{run.seed}"
+            assert (run.teacher is None) == (run.method is None)
+
+    def test_the_runs_differ_by_method_and_seed_alone(self, tmp_path):
+        runs = demo_students(tmp_path, seeds=2).values()
+        assert len({(run.data, run.engine, run.stages[0].optimizer, run.stages[0].epochs) for run in runs}) == 1
+        assert {run.student.model for run in runs} == {"zoo:digits_small"}
+
+    def test_the_teacher_is_larger_and_taught_alike(self, tmp_path):
+        teacher, student = demo_teacher(), demo_students(tmp_path)["ce-seed0"]
+        assert teacher.student.model == "zoo:digits_large"
+        assert teacher.stages == student.stages
+
+    def test_the_warm_up_of_dkd_is_the_same_share_as_in_the_paper(self, tmp_path):
+        stage = demo_students(tmp_path)["dkd-seed0"].stages[0]
+        assert stage.method.warmup_epochs / stage.epochs == pytest.approx(20 / 240)
