@@ -69,7 +69,7 @@ class TestRequire:
         with pytest.raises(LabelSpaceError) as caught:
             LabelSpace(("a", "b")).require(LabelSpace(("b", "c", "d")), ("same",), who="kd")
         message = str(caught.value)
-        assert message.startswith("kd needs a teacher whose classes are same")
+        assert message.startswith("kd needs a teacher of the student's classes")
         assert "teacher has 3 classes, the student 2, and they share 1:" in message
         assert "tutelage list methods" in message
 

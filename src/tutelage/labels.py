@@ -11,6 +11,12 @@ __all__ = ["LabelSpace", "Relation"]
 
 Relation = Literal["same", "overlap", "disjoint"]
 
+_WANTED = {
+    "same": "the student's classes",
+    "overlap": "some of the student's classes",
+    "disjoint": "other classes",
+}
+
 
 @dataclass(frozen=True)
 class LabelSpace:
@@ -82,7 +88,7 @@ class LabelSpace:
         shared = self.shared_with(other)
         order = " (in another order)" if len(shared) == len(self) == len(other) else ""
         raise LabelSpaceError(
-            f"{who} needs a teacher of {' or '.join(f'{relation} classes' if relation != 'same' else 'the same classes' for relation in allowed)}, "
+            f"{who} needs a teacher of {' or '.join(_WANTED[relation] for relation in allowed)}, "
             f"but the teacher has {len(other)} classes, the student {len(self)}, "
             f"and they share {len(shared)}{order}: use a teacher of the same classes, or a method that reads "
             f"features only (`tutelage list methods` says which)"

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 STAGE = 1000
-SECONDS = 60  # no life takes longer: one that does hangs
+SECONDS = 240  # a life takes one or two, thirty on a busy machine: one that takes longer hangs
 KILLED = -signal.SIGKILL
 
 
@@ -49,6 +49,7 @@ class Nursery:
         pipe.stdin.write(json.dumps(order, default=str) + "\n")
         pipe.stdin.flush()
         answer: dict[str, Any] = json.loads(pipe.stdout.readline())
+        assert not answer["hung"], answer["log"]
         return answer
 
     def close(self) -> None:
@@ -127,14 +128,15 @@ def life(order: Mapping[str, Any]) -> dict[str, Any]:
     log.unlink(missing_ok=True)
     children = [_fork(order, rank, ranks, port, moment, log) for rank in range(ranks)]
     target, patience = order.get("kill") or (None, 0.0)
-    ends, living, hung = [0] * ranks, set(range(ranks)), time.monotonic() + SECONDS
+    ends, living, latest, hung = [0] * ranks, set(range(ranks)), time.monotonic() + SECONDS, False
     while living:
         for rank in list(living):
             pid, status = os.waitpid(children[rank], os.WNOHANG)
             if pid:
                 living.remove(rank)
                 ends[rank] = os.waitstatus_to_exitcode(status)
-        over = time.monotonic() > hung or (len(living) < ranks and any(ends))
+        hung = hung or (bool(living) and time.monotonic() > latest)
+        over = hung or (len(living) < ranks and any(ends))
         if over or (target is not None and _read(moment) >= target):
             time.sleep(0 if over else patience)
             for rank in living if over else living & set(order.get("only", range(ranks))):
@@ -142,7 +144,7 @@ def life(order: Mapping[str, Any]) -> dict[str, Any]:
             target = None
         time.sleep(0.0005)
     text = log.read_text() if log.exists() else ""
-    return {"moment": _read(moment), "status": ends, "log": text[-2000:]}
+    return {"moment": _read(moment), "status": ends, "hung": hung, "log": text[-2000:]}
 
 
 def _fork(order: Mapping[str, Any], rank: int, ranks: int, port: int, moment: mmap.mmap, log: Path) -> int:

@@ -3,6 +3,15 @@
 from tutelage.report.settings import differing, labels, settings
 
 
+def test_stages_are_compared_setting_by_setting_and_leave_the_method_to_its_own_section():
+    stages = [{"name": "student", "epochs": 30, "method": {"name": "kd"}, "optimizer": {"lr": 0.1}}]
+    assert settings({"stages": stages}) == {
+        "stages.1.epochs": "30",
+        "stages.1.name": "student",
+        "stages.1.optimizer.lr": "0.1",
+    }
+
+
 def test_seed_places_and_devices_are_no_settings():
     one = {"seed": 0, "out": "runs/a", "device": "cpu", "loop": {"workers": 2}, "teacher": {"checkpoint": "a.ckpt"}}
     two = {"seed": 1, "out": "runs/b", "device": "cuda", "loop": {"workers": 8}, "teacher": {"checkpoint": "b.ckpt"}}

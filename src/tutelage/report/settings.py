@@ -46,6 +46,8 @@ def _leaves(value: Mapping[str, Any], at: tuple[str, ...]) -> Iterator[tuple[str
         path = (*at, key)
         if isinstance(child, dict):
             yield from _leaves(child, path)
+        elif isinstance(child, list) and child and all(isinstance(item, dict) for item in child):
+            yield from _leaves({str(number): item for number, item in enumerate(child, start=1)}, path)
         elif not _left_out(path):
             text = f"{child:g}" if isinstance(child, float) else json.dumps(child)
             yield ".".join(path), child if isinstance(child, str) else text
@@ -53,6 +55,8 @@ def _leaves(value: Mapping[str, Any], at: tuple[str, ...]) -> Iterator[tuple[str
 
 def _left_out(path: tuple[str, ...]) -> bool:
     section, key = path[0], path[-1]
+    if section == "stages" and "method" in path:
+        return True  # the method has a section of its own
     if len(path) == 1:
         return key in _AT_THE_TOP | _ANYWHERE
     return (section not in ("method", "student") and key in _ANYWHERE) or (section == "teacher" and key in _OF_TEACHERS)
