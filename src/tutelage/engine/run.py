@@ -222,7 +222,7 @@ def _account(result: Mapping[str, Any]) -> dict[str, Any]:
 def _origin() -> dict[str, Any]:
     """Where a run comes from: command, commit, machine, versions, time."""
     return {
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]).replace("__main__.py", "python -m tutelage", 1),
         "commit": _commit(),
         "machine": {
             "cpu": _cpu(),
