@@ -16,6 +16,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
@@ -35,7 +36,7 @@ DTYPES = {"32": torch.float32, "bf16": torch.bfloat16, "16": torch.float16}
 CLASSES = 100
 
 
-class Enough(Exception):
+class EnoughError(Exception):
     """All rounds are done: leave the run."""
 
 
@@ -69,7 +70,7 @@ class Turns:
                 step()
             self.seconds[name].append(self._now() - began)
         if len(self.seconds["ours"]) > self.rounds:
-            raise Enough
+            raise EnoughError
         self._began = self._now()
 
     def _now(self) -> float:
@@ -130,11 +131,9 @@ def measure(args: argparse.Namespace) -> dict[str, list[float]]:
         def epoch(self, number: int, *, start: int = 0) -> Iterator[Batch]:
             return turns.epoch(self.loader, number, start)
 
-    with tempfile.TemporaryDirectory() as folder, patch.object(Session, "loader", lambda session: Taking(session)):
-        try:
-            start(our_run(args, Path(folder)), Path(folder) / "run")
-        except Enough:
-            pass
+    taking = patch.object(Session, "loader", lambda session: Taking(session))
+    with tempfile.TemporaryDirectory() as folder, taking, suppress(EnoughError):
+        start(our_run(args, Path(folder)), Path(folder) / "run")
     return {name: seconds[1:] for name, seconds in turns.seconds.items()}
 
 

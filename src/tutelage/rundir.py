@@ -91,7 +91,7 @@ def check_new(path: Path) -> None:
     """
     if path.exists() and not path.is_dir():
         raise RunError(f"a run is a directory, and {path} is a file: choose another --out")
-    if path.is_dir() and any(path.iterdir()):
+    if path.is_dir() and any(not _half_written(file) for file in path.iterdir()):
         if (path / "config.json").exists():
             raise RunError(
                 f"{path} already holds a run: continue it with `tutelage resume {path}`, or choose another --out"
@@ -101,6 +101,11 @@ def check_new(path: Path) -> None:
     if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
         why = "is not writable" if above.is_dir() else "is a file"
         raise RunError(f"cannot make the directory {path}, since {above} {why}: choose another --out")
+
+
+def _half_written(file: Path) -> bool:
+    """Whether a process that was killed left it behind."""
+    return file.suffix == ".part"
 
 
 def _existing(path: Path) -> Path:
@@ -148,6 +153,8 @@ class RunDir:
         if not (path / "config.json").is_file():
             what = "it holds no config.json" if path.is_dir() else "there is no such directory"
             raise RunError(f"no run at {path}: {what}")
+        for file in filter(_half_written, path.iterdir()):
+            file.unlink(missing_ok=True)
         return cls(path)
 
     @property

@@ -5,10 +5,11 @@ forks a child for every life of a run: ``python nursery.py`` reads one order a l
 A run that is killed five times and carried on to its end has six lives.
 
 An order: ``do`` (``start``, ``resume`` or ``gradients``), ``path`` of the run, ``config`` (to start), ``ranks``,
-``plain`` (gather without gradient), ``double`` (float64), and how to die: ``kill`` = [moment, seconds to wait from
-there on] from outside, of the ranks in ``only`` or of all, or ``die`` = [file, nth, "half" | "before" | "after"] while
-that file is put in place for the nth time in this life. A moment is 1000 · stage + step. The answer: ``moment`` of
-death, ``status`` of each rank, end of its ``log``.
+``plain`` (gather without gradient), ``double`` (float64), and how to die, by SIGKILL each time: ``kill`` = [moment,
+seconds to wait from there on] from outside, which on a busy machine may come late; ``die_at`` = moment, at once and
+exactly there; ``die`` = [file, nth, "half" | "before" | "after"] while that file is put in place for the nth time in
+this life. ``only`` names the ranks that die; the others then fail. A moment is 1000 · stage + step. The answer:
+``moment`` of death, ``status`` of each rank, end of its ``log``.
 """
 
 import dataclasses
@@ -139,7 +140,7 @@ def life(order: Mapping[str, Any]) -> dict[str, Any]:
         over = hung or (len(living) < ranks and any(ends))
         if over or (target is not None and _read(moment) >= target):
             time.sleep(0 if over else patience)
-            for rank in living if over else living & set(order.get("only", range(ranks))):
+            for rank in living:
                 os.kill(children[rank], signal.SIGKILL)
             target = None
         time.sleep(0.0005)
@@ -158,7 +159,7 @@ def _fork(order: Mapping[str, Any], rank: int, ranks: int, port: int, moment: mm
             os.dup2(file.fileno(), 2)
         if ranks > 1:
             os.environ |= _torchrun(rank, ranks, port)
-        _prepare(order, moment)
+        _prepare(order, moment, mortal=rank in order.get("only", range(ranks)))
         _carry_out(order, rank)
         code = 0
     except BaseException:
@@ -187,7 +188,7 @@ def _carry_out(order: Mapping[str, Any], rank: int) -> None:
         _gradients(engine.from_json(order["config"]), path.with_suffix(f".{rank}"), double=order.get("double", False))
 
 
-def _prepare(order: Mapping[str, Any], moment: mmap.mmap) -> None:
+def _prepare(order: Mapping[str, Any], moment: mmap.mmap, *, mortal: bool) -> None:
     """Let the child show where it stands, and die while it writes."""
     from tutelage.engine.loop import StageLoop
     from tutelage.engine.objective import Objective
@@ -196,7 +197,10 @@ def _prepare(order: Mapping[str, Any], moment: mmap.mmap) -> None:
 
     def shown(self: StageLoop, batch: Any) -> None:
         step(self, batch)
-        moment[:4] = struct.pack("i", STAGE * self.state.position.stage + self.state.position.step)
+        now = STAGE * self.state.position.stage + self.state.position.step
+        moment[:4] = struct.pack("i", now)
+        if mortal and now == order.get("die_at"):
+            os.kill(os.getpid(), signal.SIGKILL)
 
     def plain(self: Objective, part: Any) -> Any:
         import torch
@@ -207,7 +211,7 @@ def _prepare(order: Mapping[str, Any], moment: mmap.mmap) -> None:
     if order.get("plain"):
         Objective._whole = plain  # type: ignore[method-assign]
     os.fsync = lambda _: None  # nobody cuts the power, and a killed process loses nothing that it has written
-    if order.get("die"):
+    if mortal and order.get("die"):
         _die_while_writing(*order["die"])
 
 

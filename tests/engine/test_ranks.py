@@ -133,8 +133,8 @@ def test_one_rank_dies_and_the_run_goes_on_from_its_checkpoint(nursery: Nursery,
     settings = {"model": "python:students:with_dropout", "method": "kd", "teacher": teacher, "devices": 2}
     peace = whole_run(nursery, tmp_path / "peace", **settings)
     config = configuration(**{"epochs": 1} | settings)
-    ended = nursery.live(do="start", path=tmp_path / "war", config=config, ranks=2, kill=[9, 0.01], only=[1])
-    assert KILLED in ended["status"], ended["log"]
+    ended = nursery.live(do="start", path=tmp_path / "war", config=config, ranks=2, die_at=9, only=[1])
+    assert ended["status"][1] == KILLED, ended["log"]
     ended = nursery.live(do="resume", path=tmp_path / "war", ranks=2)
     assert ended["status"] == [0, 0], ended["log"]
     assert remains(tmp_path / "war") == peace

@@ -20,7 +20,7 @@ FILES = ("state.ckpt", "best.safetensors", "best.json", "student.safetensors", "
 def killed(nursery: Nursery, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of labels alone that was killed after step 6 and a checkpoint."""
     path = tmp_path_factory.mktemp("killed") / "run"
-    ended = nursery.live(do="start", path=path, config=configuration(epochs=1), kill=[6, 0.0])
+    ended = nursery.live(do="start", path=path, config=configuration(epochs=1), die_at=6)
     assert ended["status"] == [KILLED], ended["log"]
     return path
 
@@ -48,9 +48,9 @@ def test_a_run_killed_twice_ends_like_one_left_in_peace(
         second = STAGE + first  # one death in each stage
     order: dict[str, Any] = {"do": "start", "config": config}
     for moment in (first, second):
-        ended = nursery.live(path=tmp_path / "war", ranks=ranks, kill=[moment, rng.uniform(0, 0.03)], **order)
+        ended = nursery.live(path=tmp_path / "war", ranks=ranks, die_at=moment, **order)
         assert KILLED in ended["status"], ended["log"]
-        assert ended["moment"] >= moment
+        assert ended["moment"] == moment
         order = {"do": "resume"}
     finish(nursery, tmp_path / "war", ranks=ranks, **order)
     assert differences(tmp_path / "peace", tmp_path / "war") == []
@@ -77,7 +77,8 @@ def test_the_state_of_the_generators_is_part_of_the_checkpoint(nursery: Nursery,
     """The comparison can fail: with other random numbers after the death, dropout gives other weights."""
     config = configuration("kd", teacher, model="python:students:with_dropout", epochs=1)
     finish(nursery, tmp_path / "peace", do="start", config=config)
-    nursery.live(do="start", path=tmp_path / "war", config=config, kill=[8, 0.0])
+    ended = nursery.live(do="start", path=tmp_path / "war", config=config, die_at=8)
+    assert ended["status"] == [KILLED], ended["log"]
     state = torch.load(tmp_path / "war" / "state.ckpt", weights_only=True)
     state["generators"][0]["torch"] = torch.Generator().manual_seed(7).get_state()
     torch.save(state, tmp_path / "war" / "state.ckpt")
@@ -137,7 +138,8 @@ def test_what_is_compared_is_really_there(nursery: Nursery, copy: Path) -> None:
 
 def test_the_teacher_is_not_asked_again_for_what_it_answered(nursery: Nursery, teacher: Path, tmp_path: Path) -> None:
     config = configuration("kd", teacher, epochs=1, save_every=0.0)
-    nursery.live(do="start", path=tmp_path / "run", config=config, kill=[9, 0.0])
+    ended = nursery.live(do="start", path=tmp_path / "run", config=config, die_at=9)
+    assert ended["status"] == [KILLED], ended["log"]
     finish(nursery, tmp_path / "run", do="resume")
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["teacher"]["calls"] == result["steps"] * from_json(config).data.batch_size

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any, Protocol, runtime_checkable
 
 from tutelage.errors import MissingExtraError
 from tutelage.rundir import RunDir, write_error
@@ -14,6 +14,7 @@ from tutelage.rundir import RunDir, write_error
 __all__ = ["MetricsLog", "Sink", "check_sinks", "open_sinks"]
 
 
+@runtime_checkable
 class Sink(Protocol):
     """Takes records of metrics, one at a time."""
 

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.optim import Optimizer
@@ -162,10 +163,13 @@ def _readable(path: Path) -> Iterator[None]:
 
 def _generators() -> dict[str, Any]:
     version, words, gauss = random.getstate()
+    of_numpy: Any = np.random.get_state(legacy=True)
+    kind, keys, *rest = of_numpy
     return {
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         "python": [version, list(words), gauss],
+        "numpy": [kind, keys.tolist(), *rest],
     }
 
 
@@ -175,6 +179,8 @@ def _set_generators(state: dict[str, Any]) -> None:
         torch.cuda.set_rng_state_all(state["cuda"])
     version, words, gauss = state["python"]
     random.setstate((version, tuple(words), gauss))
+    kind, keys, *rest = state["numpy"]
+    np.random.set_state((kind, np.array(keys, np.uint32), *rest))
 
 
 def _moved(state: dict[str, Any], device: torch.device) -> dict[str, Any]:
