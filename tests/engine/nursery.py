@@ -65,7 +65,7 @@ def configuration(
 
     ``changes`` are fields of data, student, optimizer, stage or engine, whichever has that name.
     """
-    from tutelage.engine import config as parts
+    from tutelage import engine as parts
     from tutelage.methods import METHODS
 
     def fill(kind: type[Any], **defaults: Any) -> Any:

@@ -1,5 +1,6 @@
 """The engine: stages, loop, state, evaluation; devices, precision and ranks are Lightning Fabric's."""
 
+from tutelage.engine.codec import from_json, to_json
 from tutelage.engine.config import (
     DataConfig,
     EngineConfig,
@@ -9,8 +10,6 @@ from tutelage.engine.config import (
     StageConfig,
     StudentConfig,
     TeacherConfig,
-    from_json,
-    to_json,
 )
 from tutelage.engine.run import evaluate_network, resume, start
 

@@ -15,7 +15,8 @@ import torch
 
 from tutelage import __version__
 from tutelage.data import open_dataset
-from tutelage.engine.config import DataConfig, EngineConfig, RunConfig, from_json, to_json
+from tutelage.engine.codec import from_json, to_json
+from tutelage.engine.config import DataConfig, EngineConfig, RunConfig
 from tutelage.engine.evaluation import Judge, Split
 from tutelage.engine.loop import StageLoop, make_optimizer
 from tutelage.engine.meter import Meter
