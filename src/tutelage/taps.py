@@ -70,6 +70,7 @@ class Taps:
         UnknownNameError: if a path is not a submodule; names the five nearest.
 
     Example:
+        >>> import torch
         >>> model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
         >>> taps = Taps(model, {"hidden": "1", "embedding": "2:in"})
         >>> _ = model(torch.ones(5, 3))
