@@ -62,7 +62,7 @@ class UnknownNameError(InputError):
 
     Example:
         >>> print(UnknownNameError("method", "kdd", ["dkd", "fitnet", "kd"]))
-        unknown method 'kdd'; the nearest of 3: dkd, kd, fitnet
+        unknown method 'kdd'; the nearest of 3: kd, dkd, fitnet
     """
 
     def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = "") -> None:
