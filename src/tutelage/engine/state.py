@@ -97,6 +97,7 @@ class State:
             "student": self.student.state_dict(),
             "method": self.method.state_dict() if self.method is not None else None,
             "optimizer": self.optimizer.state_dict(),
+            "precision": self.fabric.strategy.precision.state_dict(),  # the loss scale of fp16
             "position": asdict(self.position),
             "meters": self._of_all_ranks(self.meter.state_dict()),
             "generators": self._of_all_ranks(_generators()),
@@ -120,6 +121,7 @@ class State:
             if self.method is not None:
                 self.method.load_state_dict(content["method"])
             self.optimizer.load_state_dict(content["optimizer"])
+            self.fabric.strategy.precision.load_state_dict(content["precision"])
             self.meter.load_state_dict(_moved(content["meters"][rank], self.fabric.device))
             self.position.__init__(**content["position"])  # type: ignore[misc]
             _set_generators(content["generators"][rank])
