@@ -12,6 +12,7 @@ A message is one sentence or two: what was wanted, what came, what to do.
     │   ├── LabelSpaceError             teacher, student and data do not have the classes the method needs
     │   └── DataError                   images, folders or caches are missing, unreadable or damaged
     ├── TeacherError                    the teacher cannot teach (no better than chance, weights missing)
+    ├── BudgetError                     the teacher may not be asked any more
     ├── RunError (RuntimeError)         a run directory exists, is missing, or belongs to another run
     ├── Interrupted (RuntimeError)      stopped by Ctrl-C or SIGTERM; the state is saved
     └── MissingExtraError (ImportError) an optional dependency is absent or broken
@@ -21,6 +22,7 @@ import difflib
 from collections.abc import Iterable
 
 __all__ = [
+    "BudgetError",
     "ConfigError",
     "DataError",
     "InputError",
@@ -82,6 +84,10 @@ class DataError(InputError):
 
 class TeacherError(TutelageError):
     """The teacher cannot teach: it is no better than chance, or its weights are missing."""
+
+
+class BudgetError(TutelageError):
+    """The budget of teacher calls is spent; nothing beyond it was sent."""
 
 
 class RunError(TutelageError, RuntimeError):

@@ -38,10 +38,12 @@ class Outputs(NamedTuple):
     Attributes:
         logits: ``(n, k)`` class scores.
         taps: features by role, such as ``"embedding"`` ``(n, d)`` or ``"stage2"`` ``(n, c, h, w)``.
+        known: ``(n,)`` bool, False where there is no answer (logits and taps are zero there); ``None``: all are known.
     """
 
     logits: Tensor
     taps: Mapping[str, Tensor]
+    known: Tensor | None = None
 
 
 class Term(NamedTuple):

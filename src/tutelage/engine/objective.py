@@ -61,4 +61,4 @@ class Objective:
             return gathered.flatten(0, 1)
         if isinstance(part, tuple):
             return type(part)(*map(self._whole, part))
-        return {role: self._whole(value) for role, value in part.items()}
+        return None if part is None else {role: self._whole(value) for role, value in part.items()}

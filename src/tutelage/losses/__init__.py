@@ -11,9 +11,27 @@ Example:
     (torch.Size([2]), 0.9863)
 """
 
+from tutelage.losses.cc import correlation_congruence
+from tutelage.losses.ckd import all_pairs, comparative, comparative_labels
+from tutelage.losses.dist import dist
 from tutelage.losses.dkd import dkd
 from tutelage.losses.fitnet import fitnet
 from tutelage.losses.kd import kd
+from tutelage.losses.logit_mse import logit_mse
 from tutelage.losses.rkd import rkd_angle, rkd_distance
+from tutelage.losses.vid import vid
 
-__all__ = ["dkd", "fitnet", "kd", "rkd_angle", "rkd_distance"]
+__all__ = [
+    "all_pairs",
+    "comparative",
+    "comparative_labels",
+    "correlation_congruence",
+    "dist",
+    "dkd",
+    "fitnet",
+    "kd",
+    "logit_mse",
+    "rkd_angle",
+    "rkd_distance",
+    "vid",
+]

@@ -4,32 +4,52 @@ import sys
 from typing import Any
 
 from tutelage.methods.base import Method, MethodConfig, Needs
+from tutelage.methods.cc import CC, CCConfig
+from tutelage.methods.ckd import CKD, CKDConfig
+from tutelage.methods.dist import DIST, DISTConfig
 from tutelage.methods.dkd import DKD, DKDConfig
 from tutelage.methods.fitnet import FitNet, FitNetConfig
 from tutelage.methods.kd import KD, KDConfig
+from tutelage.methods.logit_mse import LogitMSE, LogitMSEConfig
 from tutelage.methods.rkd import RKD, RKDConfig
+from tutelage.methods.vid import VID, VIDConfig
 
 __all__ = [
+    "CC",
+    "CKD",
+    "DIST",
     "DKD",
     "KD",
     "METHODS",
     "RKD",
+    "VID",
+    "CCConfig",
+    "CKDConfig",
+    "DISTConfig",
     "DKDConfig",
     "FitNet",
     "FitNetConfig",
     "KDConfig",
+    "LogitMSE",
+    "LogitMSEConfig",
     "Method",
     "MethodConfig",
     "Needs",
     "RKDConfig",
+    "VIDConfig",
     "card_of",
 ]
 
 METHODS: dict[str, type[Any]] = {
+    "cc": CCConfig,
+    "ckd": CKDConfig,
+    "dist": DISTConfig,
     "dkd": DKDConfig,
     "fitnet": FitNetConfig,
     "kd": KDConfig,
+    "logit_mse": LogitMSEConfig,
     "rkd": RKDConfig,
+    "vid": VIDConfig,
 }
 
 
