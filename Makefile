@@ -6,8 +6,8 @@ SOURCES := $(shell find src -type f -not -name '*.pyc') README.md LICENSE
 TESTS := -n 2 -q --durations=8
 
 # Where shapes stand in signatures, and the tests of those parts.
-SHAPES := tutelage.ops,tutelage.losses,tutelage.models,tutelage.data,tutelage.teachers,tutelage.methods
-SHAPE_TESTS := $(addprefix tests/,ops losses models data teachers methods)
+SHAPES := tutelage.ops,tutelage.losses,tutelage.memory,tutelage.models,tutelage.data,tutelage.teachers,tutelage.methods
+SHAPE_TESTS := $(addprefix tests/,ops losses memory models data teachers methods)
 
 # One thread a process: two processes of two threads each on two cores take turns badly.
 export OMP_NUM_THREADS ?= 1

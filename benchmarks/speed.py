@@ -6,9 +6,13 @@
 (b) floor   the same and a forward of the teacher: what no distillation can do without
 (c) ours    tutelage's loop as users run it: loader with augmentation, method, metrics, progress, checkpoints
 
+With --cache it is measured twice: the first run asks the teacher and keeps its answers on disk, the warm run finds
+all of them there. The warm run is to be compared with (a), since it needs no teacher.
+
 The three take turns of a few steps, (c) being a real run that pauses for the others, so that a change in the
-machine's speed meets all alike. Each round gives one ratio (c)/(b); printed are the medians over the rounds and the
-quartiles of the ratio. The bare loops repeat one batch of random pixels, already normalised: no loader, no metrics.
+machine's speed meets all alike. Each round gives one ratio (c)/(b), with a warm cache (c)/(a); printed are the medians
+over the rounds and the quartiles of the ratio. The bare loops repeat one batch of random pixels, already normalised:
+no loader, no metrics.
 """
 
 import argparse
@@ -25,7 +29,7 @@ import torch
 import torch.nn.functional as F
 
 from tutelage.data import Loader, open_dataset
-from tutelage.engine import EngineConfig, RunConfig, StudentConfig, TeacherConfig, start
+from tutelage.engine import AnswersConfig, EngineConfig, RunConfig, StudentConfig, TeacherConfig, start
 from tutelage.engine.session import Session
 from tutelage.methods import METHODS
 from tutelage.models import ModelCard, build_network, resolve, save_network
@@ -100,40 +104,46 @@ def bare_step(args: argparse.Namespace, device: torch.device, *, taught: bool) -
     return step
 
 
-def our_run(args: argparse.Namespace, folder: Path) -> RunConfig:
-    """A run of the short recipe with an untrained teacher: speed does not depend on what it knows."""
+def make_teacher(args: argparse.Namespace, folder: Path) -> None:
+    """An untrained teacher: speed does not depend on what it knows."""
     data = open_dataset(args.data)
     card = ModelCard(
         model=args.teacher, classes=data.labels.names, image=(3, data.size, data.size), mean=data.mean, std=data.std
     )
     save_network(build_network(card), folder / "teacher.safetensors")
-    base = short(args.data)
+
+
+def our_run(args: argparse.Namespace, folder: Path) -> RunConfig:
+    """A run of the short recipe."""
+    base, cache = short(args.data), str(folder / "answers") if args.cache else "off"
     return replace(
         base,
         data=replace(base.data, batch_size=args.batch_size),
         student=StudentConfig(model=args.student),
-        teacher=TeacherConfig(weights=str(folder / "teacher.safetensors"), allow_bad=True),
+        teacher=TeacherConfig(
+            weights=str(folder / "teacher.safetensors"), allow_bad=True, answers=AnswersConfig(cache=cache)
+        ),
         stages=(replace(base.stages[0], method=METHODS[args.method]()),),
         engine=EngineConfig(precision=args.precision),
     )
 
 
-def measure(args: argparse.Namespace) -> dict[str, list[float]]:
+def measure(args: argparse.Namespace, folder: Path, name: str) -> dict[str, list[float]]:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     rivals = {"alone": bare_step(args, device, taught=False), "floor": bare_step(args, device, taught=True)}
     turns, plain = Turns(rivals, args.steps, args.rounds, device), Session.loader
 
     class Taking:
-        def __init__(self, session: Session) -> None:
-            self.loader = plain(session)
+        def __init__(self, session: Session, stage: int = 0) -> None:
+            self.loader = plain(session, stage)
             self.num_batches = self.loader.num_batches
 
         def epoch(self, number: int, *, start: int = 0) -> Iterator[Batch]:
             return turns.epoch(self.loader, number, start)
 
-    taking = patch.object(Session, "loader", lambda session: Taking(session))
-    with tempfile.TemporaryDirectory() as folder, taking, suppress(EnoughError):
-        start(our_run(args, Path(folder)), Path(folder) / "run")
+    taking = patch.object(Session, "loader", lambda *given: Taking(*given))
+    with taking, suppress(EnoughError):
+        start(our_run(args, folder), folder / name)
     return {name: seconds[1:] for name, seconds in turns.seconds.items()}
 
 
@@ -147,16 +157,28 @@ def main() -> None:
     parser.add_argument("--data", default="cifar100")
     parser.add_argument("--steps", type=int, default=5, help="steps a turn")
     parser.add_argument("--rounds", type=int, default=12, help="rounds that count")
+    parser.add_argument("--cache", action="store_true", help="keep the answers, and measure a second run with them")
     args = parser.parse_args()
-    seconds = measure(args)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        make_teacher(args, folder)
+        if args.cache:
+            tell(args, "first run with a cache", measure(args, folder, "first"), "floor")
+            tell(args, "run with a warm cache", measure(args, folder, "warm"), "alone")
+        else:
+            tell(args, "ours", measure(args, folder, "run"), "floor")
+
+
+def tell(args: argparse.Namespace, what: str, seconds: dict[str, list[float]], rival: str) -> None:
     images = args.steps * args.batch_size
     rates = {name: images / statistics.median(values) for name, values in seconds.items()}
-    ratios = [floor / ours for ours, floor in zip(seconds["ours"], seconds["floor"], strict=True)]
+    ratios = [theirs / ours for ours, theirs in zip(seconds["ours"], seconds[rival], strict=True)]
     low, middle, high = statistics.quantiles(ratios, n=4)
     print(
         f"{args.teacher} → {args.student}, {args.method}, {args.precision}, batch {args.batch_size}, "
         f"{torch.get_num_threads()} threads: alone {rates['alone']:,.0f}, floor {rates['floor']:,.0f}, "
-        f"ours {rates['ours']:,.0f} images/s; ours / floor {middle:.3f} (quartiles {low:.3f} to {high:.3f})"
+        f"{what} {rates['ours']:,.0f} images/s; {what} / {rival} {middle:.3f} (quartiles {low:.3f} to {high:.3f})",
+        flush=True,
     )
 
 

@@ -162,6 +162,13 @@ class RunDir:
         """Whether the run wrote its result."""
         return (self.path / "result.json").is_file()
 
+    def discard(self) -> None:
+        """Take back a run that was refused before its first step, so that it can be started again as corrected."""
+        for file in (self.path / "config.json", *self.path.glob("ledger.sqlite*")):
+            file.unlink(missing_ok=True)
+        with suppress(OSError):  # what was in the directory before stays there
+            self.path.rmdir()
+
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Write a JSON file atomically."""
         with saving(self.path / name) as scratch:

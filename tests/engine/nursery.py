@@ -5,11 +5,11 @@ forks a child for every life of a run: ``python nursery.py`` reads one order a l
 A run that is killed five times and carried on to its end has six lives.
 
 An order: ``do`` (``start``, ``resume`` or ``gradients``), ``path`` of the run, ``config`` (to start), ``ranks``,
-``plain`` (gather without gradient), ``double`` (float64), and how to die, by SIGKILL each time: ``kill`` = [moment,
-seconds to wait from there on] from outside, which on a busy machine may come late; ``die_at`` = moment, at once and
-exactly there; ``die`` = [file, nth, "half" | "before" | "after"] while that file is put in place for the nth time in
-this life. ``only`` names the ranks that die; the others then fail. A moment is 1000 · stage + step. The answer:
-``moment`` of death, ``status`` of each rank, end of its ``log``.
+``environment`` (more variables), ``plain`` (gather without gradient), ``double`` (float64), and how to die, by
+SIGKILL each time: ``kill`` = [moment, seconds to wait from there on] from outside, which on a busy machine may come
+late; ``die_at`` = moment, at once and exactly there; ``die`` = [file, nth, "half" | "before" | "after"] while that
+file is put in place for the nth time in this life. ``only`` names the ranks that die; the others then fail. A moment
+is 1000 · stage + step. The answer: ``moment`` of death, ``status`` of each rank, end of its ``log``.
 """
 
 import dataclasses
@@ -157,6 +157,7 @@ def _fork(order: Mapping[str, Any], rank: int, ranks: int, port: int, moment: mm
         with log.open("a") as file:
             os.dup2(file.fileno(), 1)
             os.dup2(file.fileno(), 2)
+        os.environ |= order.get("environment", {})
         if ranks > 1:
             os.environ |= _torchrun(rank, ranks, port)
         _prepare(order, moment, mortal=rank in order.get("only", range(ranks)))
@@ -193,7 +194,7 @@ def _prepare(order: Mapping[str, Any], moment: mmap.mmap, *, mortal: bool) -> No
     from tutelage.engine.loop import StageLoop
     from tutelage.engine.objective import Objective
 
-    step, whole = StageLoop._step, Objective._whole
+    step, gathered = StageLoop._step, Objective._gathered
 
     def shown(self: StageLoop, batch: Any) -> None:
         step(self, batch)
@@ -202,14 +203,12 @@ def _prepare(order: Mapping[str, Any], moment: mmap.mmap, *, mortal: bool) -> No
         if mortal and now == order.get("die_at"):
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def plain(self: Objective, part: Any) -> Any:
-        import torch
-
-        return whole(self, part.detach() if isinstance(part, torch.Tensor) else part)
+    def plain(self: Objective, value: Any) -> Any:
+        return gathered(self, value.detach())
 
     StageLoop._step = shown  # type: ignore[method-assign]
     if order.get("plain"):
-        Objective._whole = plain  # type: ignore[method-assign]
+        Objective._gathered = plain  # type: ignore[method-assign]
     os.fsync = lambda _: None  # nobody cuts the power, and a killed process loses nothing that it has written
     if mortal and order.get("die"):
         _die_while_writing(*order["die"])
@@ -244,6 +243,7 @@ def _gradients(config: Any, path: Path, *, double: bool) -> None:
 
     torch.set_default_dtype(torch.float64 if double else torch.float32)
     session = Session(config, open_fabric(config.engine))
+    session.provide(RunDir(path.with_suffix(".run")))
     learner = run._wrap_student(session)
     loop = run._open_stage(session, RunDir(path), learner, Position(), 0)
     learner.train()
@@ -251,7 +251,7 @@ def _gradients(config: Any, path: Path, *, double: bool) -> None:
         loop.method.after_step(1000.0)  # warm-up is over
     batch = next(iter(session.loader().epoch(0)))
     teacher = session.teacher(batch) if session.teacher else None
-    terms = loop.objective(learner(batch.images), teacher, batch)
+    terms = loop.objective(learner(batch.images), teacher, batch).terms
     session.fabric.backward(torch.stack([term.value * term.weight for term in terms.values()]).sum())
     found = {"noise": torch.rand(8)}
     for kind, module in {"student": session.student, "method": loop.method}.items():

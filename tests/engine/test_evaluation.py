@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from tutelage.data import open_dataset
+from tutelage.data.protocols import Standard
 from tutelage.engine import EngineConfig
 from tutelage.engine.evaluation import Judge, evaluate
 from tutelage.engine.session import open_fabric
@@ -24,7 +25,7 @@ def fabric():
 
 @pytest.fixture
 def judge(digits, fabric):
-    return Judge(digits, fabric, validation=0.1)
+    return Judge(digits, fabric, Standard(validation=0.1).divide(digits.train.labels, seed=0))
 
 
 def batches(*sizes):

@@ -46,7 +46,7 @@ def test_reading_starts_anew():
 def test_adding_keeps_no_graph_alive():
     meter = Meter()
     add(meter, 1.0, 2.0)
-    assert not meter.state_dict()["sums"].requires_grad
+    assert not meter.state_dict()["sums"]["kd"].requires_grad
 
 
 def test_half_precision_is_summed_in_single():
@@ -70,3 +70,13 @@ def test_a_loss_that_is_no_number_shows():
     add(meter, float("nan"), 2.0)
     reading = meter.read()
     assert reading["loss"] != reading["loss"]
+
+
+def test_a_term_that_is_absent_from_a_batch_counts_as_zero_there():
+    meter = Meter()
+    add(meter, 1.0, 2.0)
+    meter.add({"task": Term(torch.tensor(3.0), 1.0)}, correct=torch.tensor(0), count=4, skipped=4)
+    reading = meter.read()
+    assert reading["terms"]["kd"]["value"] == 1.0
+    assert reading["loss"] == pytest.approx(2.0 + 0.5 * 1.0)
+    assert reading["unanswered"] == 4

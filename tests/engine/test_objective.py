@@ -6,8 +6,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from tutelage import losses
+from tutelage.data import Mixture
 from tutelage.engine.objective import Objective
-from tutelage.methods import KD, KDConfig
+from tutelage.methods import KD, RKD, KDConfig, Needs, RKDConfig
 from tutelage.types import Batch, Outputs, Term
 
 ALONE = SimpleNamespace(world_size=1)
@@ -26,7 +28,7 @@ def batch():
 
 
 def test_labels_alone_are_the_cross_entropy_with_weight_one(batch):
-    terms = Objective(ALONE, None, None)(outputs(0), None, batch)
+    terms = Objective(ALONE, None, None)(outputs(0), None, batch).terms
     assert list(terms) == ["task"]
     assert terms["task"].weight == 1.0
     torch.testing.assert_close(terms["task"].value, F.cross_entropy(outputs(0).logits, batch.labels))
@@ -34,12 +36,12 @@ def test_labels_alone_are_the_cross_entropy_with_weight_one(batch):
 
 def test_a_method_adds_its_terms_and_sets_the_weight_of_the_labels(batch):
     config = KDConfig(task_weight=0.3, weight=0.7)
-    terms = Objective(ALONE, config, KD(config))(outputs(0), outputs(1), batch)
+    terms = Objective(ALONE, config, KD(config))(outputs(0), outputs(1), batch).terms
     assert {name: term.weight for name, term in terms.items()} == {"task": 0.3, "kd": 0.7}
 
 
 def test_half_precision_logits_give_a_cross_entropy_in_single(batch):
-    task = Objective(ALONE, None, None)(outputs(0, dtype=torch.bfloat16), None, batch)["task"]
+    task = Objective(ALONE, None, None)(outputs(0, dtype=torch.bfloat16), None, batch).terms["task"]
     assert task.value.dtype == torch.float32
 
 
@@ -65,9 +67,9 @@ def test_over_ranks_a_method_sees_the_whole_batch_exactly_if_it_compares_samples
             torch.testing.assert_close(student.logits[6:], student.logits[:6] + 10)
         return {"kd": Term(student.logits.mean(), 1.0)}
 
-    objective = Objective(TwoRanks(), KDConfig(), method, compares_samples=compares)
+    objective = Objective(TwoRanks(), KDConfig(), method, needs=Needs(compares_samples=compares))
     student = outputs(0)
-    terms = objective(student, outputs(1), batch)
+    terms = objective(student, outputs(1), batch).terms
     # the cross-entropy stays local: its mean over equal parts is the mean over the batch
     torch.testing.assert_close(terms["task"].value, F.cross_entropy(student.logits, batch.labels))
 
@@ -77,5 +79,57 @@ def test_what_needs_a_gradient_is_gathered_with_it(batch):
     student = outputs(0)
     student = Outputs(student.logits.requires_grad_(), student.taps)
     method = lambda student, teacher, whole: {"kd": Term(student.logits.mean(), 1.0)}  # noqa: E731
-    Objective(fabric, KDConfig(), method, compares_samples=True)(student, outputs(1), batch)
+    Objective(fabric, KDConfig(), method, needs=Needs(compares_samples=True))(student, outputs(1), batch)
     assert fabric.with_gradient == [True] + 7 * [False]
+
+
+class TestUnanswered:
+    """Samples without an answer learn from their labels alone; all others as if they were the batch."""
+
+    CONFIG = KDConfig(task_weight=0.3, weight=0.7)
+
+    def partly(self, *known):
+        answer = outputs(1)
+        return Outputs(answer.logits, answer.taps, torch.tensor(known))
+
+    def total(self, summands):
+        return sum(term.value * term.weight for term in summands.terms.values())
+
+    def test_each_sample_counts_as_much_as_any_other(self, batch):
+        objective, student = Objective(ALONE, self.CONFIG, KD(self.CONFIG)), outputs(0)
+        known = torch.tensor([True, False, True, True, False, False])
+        found = objective(student, self.partly(*known.tolist()), batch)
+        cross = F.cross_entropy(student.logits, batch.labels, reduction="none")
+        taught = losses.kd(student.logits, outputs(1).logits, temperature=4.0)
+        expected = torch.where(known, 0.3 * cross + 0.7 * taught, cross).mean()
+        torch.testing.assert_close(self.total(found), expected)
+        assert found.skipped == 3
+
+    def test_all_known_is_the_whole_objective(self, batch):
+        objective = Objective(ALONE, self.CONFIG, KD(self.CONFIG))
+        some, whole = objective(outputs(0), self.partly(*[True] * 6), batch), objective(outputs(0), outputs(1), batch)
+        torch.testing.assert_close(self.total(some), self.total(whole))
+
+    def test_none_known_is_labels_alone(self, batch):
+        found = Objective(ALONE, self.CONFIG, KD(self.CONFIG))(outputs(0), self.partly(*[False] * 6), batch)
+        torch.testing.assert_close(self.total(found), F.cross_entropy(outputs(0).logits, batch.labels))
+        assert found.skipped == 6
+
+    def test_too_few_answers_for_a_comparison_leave_its_terms_out(self, batch):
+        config = RKDConfig()
+        method = RKD(config)
+        objective = Objective(ALONE, config, method, needs=method.needs)
+        assert set(objective(outputs(0), self.partly(True, True, *[False] * 4), batch).terms) == {"task", "unanswered"}
+        assert "angle" in objective(outputs(0), self.partly(*[True] * 3, *[False] * 3), batch).terms
+
+
+def test_a_mixture_has_the_loss_of_the_mixed_targets(batch):
+    config = KDConfig(task_weight=0.3, weight=0.7, temperature=2.0)
+    student, answer = outputs(0), outputs(1)
+    found = Objective(ALONE, config, KD(config))(student, answer, batch, Mixture((0.75, 0.25))).terms
+    one_hot = F.one_hot(batch.labels, 4).float()
+    torch.testing.assert_close(
+        found["task"].value, F.cross_entropy(student.logits, 0.75 * one_hot + 0.25 * one_hot.roll(-1, 0))
+    )
+    parts = [losses.kd(student.logits, answer.logits.roll(-i, 0), temperature=2.0).mean() for i in (0, 1)]
+    torch.testing.assert_close(found["kd"].value, 0.75 * parts[0] + 0.25 * parts[1])

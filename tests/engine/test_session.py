@@ -62,7 +62,7 @@ class TestTeacher:
     def test_a_good_teacher_is_measured_on_the_validation_images(self, tiny, fabric, teacher_run):
         session = Session(tiny(KDConfig(), teacher_run), fabric)
         session.check_teacher()
-        assert session.teacher_facts["accuracy"]["validation"] > 0.6
+        assert session.tutor.facts["accuracy"]["validation"] > 0.6
         assert session.teacher.calls == 0  # measuring is not teaching
 
     def test_one_no_better_than_chance_is_refused_with_both_figures(self, tiny, fabric, untrained):
@@ -73,7 +73,7 @@ class TestTeacher:
     def test_it_is_accepted_where_the_user_insists(self, tiny, fabric, untrained):
         session = Session(tiny(KDConfig(), taught_by(untrained(), allow_bad=True)), fabric)
         session.check_teacher()
-        assert session.teacher_facts["accuracy"]["validation"] < 0.3
+        assert session.tutor.facts["accuracy"]["validation"] < 0.3
 
     def test_other_classes_are_refused_by_kd_with_the_counts(self, tiny, fabric, untrained):
         path = untrained(classes=("cat", "dog", "1"))
@@ -86,7 +86,7 @@ class TestTeacher:
     ):
         session = Session(tiny(method, untrained(classes=("cat", "dog", "cow"))), fabric)
         session.check_teacher()
-        assert session.teacher_facts["accuracy"] == {}
+        assert session.tutor.facts["accuracy"] == {}
 
     def test_a_teacher_of_colour_images_is_refused_on_grey_ones(self, tiny, fabric, untrained):
         path = untrained(image=(3, 8, 8), mean=(0.3,) * 3, std=(0.4,) * 3)

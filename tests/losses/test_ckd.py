@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tutelage.errors import ConfigError, ShapeError
-from tutelage.losses import all_pairs, comparative, comparative_labels, kd, logit_mse
+from tutelage.losses import all_pairs, comparative, comparative_labels, fitnet, kd, logit_mse
+from tutelage.losses.ckd import contrast, contrast_gap
 
 few = settings(max_examples=15, deadline=None)
 both = pytest.mark.parametrize("distance", ["kl", "mse"])
@@ -115,6 +116,89 @@ def test_loss_and_gradient_are_those_of_the_authors(wave, distance, k, teacher_n
         torch.testing.assert_close(found, expected, rtol=1e-11, atol=0.0)
 
 
+# CKDTrainHelpers with relational "ckd_add" and, λ = 0.3, "ckd_mixup", and MSELoss, in float64: as above.
+# https://github.com/alextxu/ckd/blob/f8cc6bde87b452953fe6dfe7b27021020586907d/helper/CKDTrainHelpers.py
+@pytest.mark.parametrize(
+    ("sides", "k", "teacher_numbers", "label_numbers"),
+    [
+        (
+            (0.5, 0.5),
+            2,
+            [3.04219085987366, 0.677640892326612, 0.121870403950569],
+            [1.48284234721866, 0.466057418434832, 0.0986662229731543],
+        ),
+        (
+            (0.5, 0.5),
+            3,
+            [2.09991450982985, 0.5137280745227, -0.033189861160084],
+            [1.21408841918528, 0.389232486592425, -0.0442348671036707],
+        ),
+        (
+            (0.3, 0.7),
+            2,
+            [3.3572111347968, 0.767563499940095, 0.0840588231553453],
+            [2.30761078983595, 0.608214316452552, 0.0350773467596429],
+        ),
+        (
+            (0.3, 0.7),
+            3,
+            [2.93225385649138, 0.687015543657617, -0.0143156067883739],
+            [2.33433020766741, 0.592309205608771, -0.0399630168222814],
+        ),
+    ],
+)
+def test_sum_and_mixup_of_groups_are_those_of_the_authors(wave, sides, k, teacher_numbers, label_numbers):
+    student, teacher = (3 * wave(6, 5)).requires_grad_(), 3 * wave(6, 5, phase=1.0)
+    for other, expected in ((teacher, teacher_numbers), (torch.eye(5).double()[LABELS], label_numbers)):
+        ours, theirs = (contrast(x, *GROUPS[k], sides=sides) for x in (student, other))
+        value = contrast_gap(ours, theirs, distance="mse").mean()
+        (gradient,) = torch.autograd.grad(value, student)
+        found = [value.item(), gradient.norm().item(), gradient[0, 1].item()]
+        torch.testing.assert_close(found, expected, rtol=1e-11, atol=0.0)
+
+
+# HintLoss on the feature differences of InterCKDTrainHelpers, in float64: the loss, the norm of its gradient, the
+# gradient of student[0, 1, 2, 1].
+# https://github.com/alextxu/ckd/blob/f8cc6bde87b452953fe6dfe7b27021020586907d/helper/InterCKDTrainHelpers.py
+@pytest.mark.parametrize(
+    ("k", "numbers"),
+    [
+        (2, [0.876215380213881, 0.27514780846749, -0.0322494704821184]),
+        (3, [0.697477167986742, 0.208133614750471, -0.0164550404076839]),
+    ],
+)
+def test_differences_of_maps_are_those_of_the_authors(wave, k, numbers):
+    student, teacher = wave(6, 4, 3, 3).requires_grad_(), wave(6, 4, 3, 3, phase=1.0)
+    value = fitnet(contrast(student, *GROUPS[k]), contrast(teacher, *GROUPS[k])).mean()
+    (gradient,) = torch.autograd.grad(value, student)
+    found = [value.item(), gradient.norm().item(), gradient[0, 1, 2, 1].item()]
+    torch.testing.assert_close(found, numbers, rtol=1e-11, atol=0.0)
+
+
+@pytest.mark.parametrize("k", GROUPS)
+@pytest.mark.parametrize("shape", [(5,), (2, 3, 3)])
+def test_the_contrast_of_features_of_every_shape_is_its_definition_as_loops(k, shape):
+    rows = logits(0, k=torch.Size(shape).numel())
+    expected = [contrast_as_loops(rows.tolist(), p, m) for p, m in zip(*(x.tolist() for x in GROUPS[k]), strict=True)]
+    found = contrast(rows.reshape(6, *shape), *GROUPS[k])
+    assert found.shape[1:] == shape
+    torch.testing.assert_close(found.flatten(1), torch.tensor(expected, dtype=torch.float64))
+
+
+@both
+def test_comparative_is_the_gap_of_the_contrasts(distance):
+    student, teacher = logits(0), logits(1)
+    ours, theirs = (contrast(x, *GROUPS[3]) for x in (student, teacher))
+    assert contrast_gap(ours, theirs, distance=distance).equal(
+        comparative(student, teacher, *GROUPS[3], distance=distance)
+    )
+
+
+def test_the_contrast_of_half_precision_is_computed_in_float32():
+    x = (100 * logits(0)).bfloat16()
+    torch.testing.assert_close(contrast(x, *GROUPS[3]), contrast(x.double(), *GROUPS[3]).float())
+
+
 @few
 @given(st.integers(0, 10**6))
 def test_the_softmax_of_a_difference_is_the_ratio_of_the_distributions(seed):
@@ -218,6 +302,13 @@ def test_the_teacher_gets_no_gradient_and_equals_have_no_loss(distance):
     assert student.grad.abs().max() < 1e-12
 
 
+def test_the_gap_of_contrasts_sends_no_gradient_to_the_other_side():
+    ours, theirs = logits(0).requires_grad_(), logits(1).requires_grad_()
+    contrast_gap(ours, theirs).sum().backward()
+    assert ours.grad.abs().max() > 0.1
+    assert theirs.grad is None
+
+
 @both
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_in_gives_finite_float32_out(distance, dtype):
@@ -248,6 +339,10 @@ def test_messages_say_what_was_wanted_what_came_and_what_to_do():
         comparative_labels(x, LABELS, positives, torch.tensor([[6], [2], [3]]))
     with pytest.raises(ShapeError, match="each group needs both sides, got 3 positives and 2 negatives"):
         comparative(x, x, positives, negatives[:2])
+    with pytest.raises(ShapeError, match="negatives must be rows from 0 to 5, got -1 to 2: index the batch"):
+        contrast(x, positives, torch.tensor([[-1], [2], [0]]))
+    with pytest.raises(ShapeError, match="must describe the same samples"):
+        contrast_gap(x, x[:3])
     with pytest.raises(ShapeError, match="at least 2 of them, got 1: use a larger batch"):
         all_pairs(x[:1], x[:1])
     with pytest.raises(ConfigError, match="distance must be 'kl' or 'mse', got 'cosine'"):

@@ -16,6 +16,7 @@ LOGITS, ROWS, MAPS = (10,), (12,), (4, 3, 3)
 CASES = {
     "all_pairs": LOGITS,
     "correlation_congruence": ROWS,
+    "cs_kd": LOGITS,
     "dist": LOGITS,
     "dkd": LOGITS,
     "fitnet": MAPS,
@@ -26,8 +27,16 @@ CASES = {
 }
 """Name of each public loss: shape of one sample."""
 COMPARES_SAMPLES = {"all_pairs", "correlation_congruence", "dist", "rkd_angle", "rkd_distance"}
-OTHER_FORMS = {"comparative", "comparative_labels", "vid"}
-"""One value a group, labels for a teacher, a likelihood that is not zero for equals: tested in their own files."""
+OTHER_FORMS = {
+    "comparative",
+    "comparative_labels",
+    "label_smoothing",
+    "negative_in_context",
+    "positive_in_context",
+    "tf_kd",
+    "vid",
+}
+"""One value a group, neighbours or labels for a teacher, not zero for equals: tested in their own files."""
 
 every = pytest.mark.parametrize("name", sorted(CASES))
 
@@ -55,7 +64,7 @@ def test_there_is_one_value_per_sample(name):
 def test_student_comes_first_teacher_second_and_settings_are_keywords_with_a_default(name):
     parameters = list(inspect.signature(getattr(losses, name)).parameters.values())
     assert parameters[0].name.startswith("student")
-    assert parameters[1].name.startswith("teacher")
+    assert parameters[1].name.startswith(("teacher", "partner"))
     settings = [p for p in parameters[2:] if p.name != "labels"]
     assert all(p.kind is p.KEYWORD_ONLY and p.default is not p.empty for p in settings)
 

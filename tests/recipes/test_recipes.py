@@ -5,7 +5,7 @@ import pytest
 from tutelage.engine import RunConfig, from_json, to_json
 from tutelage.errors import UnknownNameError
 from tutelage.methods import METHODS
-from tutelage.recipes import RECIPES, crd, demo_students, demo_teacher, digits, imagenet, recipe_for, short
+from tutelage.recipes import RECIPES, ckd, crd, demo_students, demo_teacher, digits, imagenet, recipe_for, short
 
 every = pytest.mark.parametrize("name", RECIPES)
 
@@ -25,7 +25,7 @@ def test_a_recipe_says_what_it_is_in_one_line(name):
 
 
 def test_every_recipe_can_be_asked_for_by_its_name():
-    assert {"crd": crd, "digits": digits, "imagenet": imagenet, "short": short} == RECIPES
+    assert {"ckd": ckd, "crd": crd, "digits": digits, "imagenet": imagenet, "short": short} == RECIPES
 
 
 def test_the_recipe_of_the_literature_has_its_numbers():
@@ -51,7 +51,7 @@ def test_the_recipe_follows_from_the_data_unless_it_is_named(data, name, expecte
 
 
 def test_an_unknown_recipe_is_refused_with_those_that_exist():
-    with pytest.raises(UnknownNameError, match="unknown recipe 'crdd'; the nearest of 4: crd"):
+    with pytest.raises(UnknownNameError, match="unknown recipe 'crdd'; the nearest of 5: crd"):
         recipe_for("digits", "crdd")
 
 

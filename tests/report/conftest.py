@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -115,6 +115,23 @@ class Study:
         folder.mkdir(parents=True)
         (folder / "config.json").write_text(json.dumps(config_of(method, seed, **(settings or {}))))
         return folder
+
+    @staticmethod
+    def few(subset_size: int, **stage: Any) -> dict[str, Any]:
+        """Settings of a run under few-teacher-calls, as long in images as one of any other size."""
+        protocol = {"name": "few-teacher-calls", "subset_size": subset_size, "validation": 0.2, "unused": "ignore"}
+        return {
+            "data": {"name": "digits", "protocol": protocol},
+            "epochs": 96000 // subset_size,
+            "stages": [{"name": "student", "epochs": 96000 // subset_size, "mix": None, **stage}],
+        }
+
+    def curve(self, **methods: Mapping[int, Sequence[float]]) -> None:
+        """Finished runs of methods: {subset size: accuracy by seed}."""
+        for method, sizes in methods.items():
+            for subset_size, accuracies in sizes.items():
+                for seed, accuracy in enumerate(accuracies):
+                    self.add(method, seed, accuracy, settings=self.few(subset_size))
 
 
 def write_typical(study: Study) -> None:

@@ -145,3 +145,34 @@ def test_a_single_row_is_not_the_best_of_anything(study):
     for seed in range(3):
         study.add("kd", seed, 0.95 + seed / 100)
     assert groups(study)[0].winner is None
+
+
+def test_each_number_of_calls_is_a_group_with_the_student_alone_of_its_images(study):
+    for subset_size, accuracy in ((4000, 0.3), (2000, 0.2), (10000, 0.5)):
+        for method in ("kd", "ce"):
+            study.add(method, 0, accuracy, settings=study.few(subset_size))
+    study.add("kd", 0, 0.95)
+    found = [(group.protocol and group.protocol.calls, [each.label for each in group.rows]) for group in groups(study)]
+    both = ["kd", "student alone"]
+    assert found == [(None, ["kd"]), (1600, both), (3200, both), (8000, both)]
+
+
+def test_a_setting_that_only_one_has_counts_as_a_difference(study):
+    study.add("ce", 0, 0.2, settings={"stages": [{"epochs": 3}]})
+    study.add("kd", 0, 0.2, settings={"stages": [{"epochs": 3, "mix": {"kind": "mixup", "alpha": 1.0}}]})
+    (group,) = groups(study)
+    assert row(group, "kd").differs_from(row(group, "student alone")) == ["stages.1.mix.kind"]
+
+
+def test_a_stage_that_one_lacks_is_no_difference_but_its_method_s(study):
+    study.add("ce", 0, 0.2, settings={"stages": [{"epochs": 3}]})
+    study.add("kd", 0, 0.2, settings={"stages": [{"epochs": 3}, {"epochs": 4}]})
+    (group,) = groups(study)
+    assert row(group, "kd").differs_from(row(group, "student alone")) == []
+
+
+def test_a_run_without_its_configuration_differs_in_nothing_that_is_known(study):
+    (study.add("ce", 0, 0.2) / "config.json").unlink()
+    study.add("kd", 0, 0.2)
+    (group,) = groups(study)
+    assert row(group, "kd").differs_from(row(group, "student alone")) == []

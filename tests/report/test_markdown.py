@@ -116,3 +116,31 @@ def test_hostile_names_stay_names(study, name):
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert len(rows) == 5
     assert len({line.replace("\\|", "").count("|") for line in rows}) == 1
+
+
+def test_answers_are_shown_beside_calls_where_the_protocol_fixes_them(study):
+    study.add("kd", 0, 0.3, settings=study.few(2000), change=lambda r: r["teacher"].update(calls=0))
+    study.add("ce", 0, 0.2, settings=study.few(2000))
+    row = cells(markdown_table(study.root))["kd"]
+    assert (row["Teacher calls"], row["Answers used"]) == ("0", "1,600")
+    assert cells(markdown_table(study.root))["student alone"]["Answers used"] == "–"
+
+
+def test_a_plan_leaves_open_how_many_answers_were_used(study):
+    teacher = {"weights": "t", "answers": {"plan": "random", "budget": 100}}
+    study.add("kd", 0, 0.3, settings=study.few(2000) | {"teacher": teacher})
+    assert "Answers used" not in cells(markdown_table(study.root))["kd"]
+
+
+def test_cost_and_unanswered_samples_are_shown_where_there_are_any(study):
+    study.add("kd", 0, 0.3, change=lambda r: r["teacher"].update(cost=2.5, skipped=70))
+    study.add("rkd", 0, 0.2, change=lambda r: r["teacher"].update(cost=0.0))
+    found = cells(markdown_table(study.root))
+    assert (found["kd"]["Cost"], found["kd"]["Without answer"]) == ("2.50", "70")
+    assert (found["rkd"]["Cost"], found["rkd"]["Without answer"]) == ("–", "–")
+
+
+def test_a_run_whose_answers_were_all_kept_cost_nothing_and_says_so(study):
+    teacher = {"weights": "t", "answers": {"price_per_call": 0.01}}
+    study.add("kd", 0, 0.3, settings={"teacher": teacher}, change=lambda r: r["teacher"].update(cost=0.0))
+    assert cells(markdown_table(study.root))["kd"]["Cost"] == "0"

@@ -116,6 +116,7 @@ def test_a_damaged_file_is_named(study, name, content):
         (lambda r: r.update(student="zoo:a"), "an object at student"),
         (lambda r: r.update(seconds=None), "a finite number at seconds, found None"),
         (lambda r: r["teacher"].pop("fingerprint"), r"a text at teacher\.fingerprint"),
+        (lambda r: r["teacher"].update(cost="free"), r"a finite number at teacher\.cost, found 'free'"),
         (lambda r: r.update(format="tutelage-result/9"), "expected tutelage-result/1 at format"),
     ],
 )
@@ -143,6 +144,15 @@ def test_a_result_alone_is_enough(study):
 def test_a_teacher_that_nobody_measured_is_read(study):
     study.add("kd", 0, 0.95, change=lambda result: result["teacher"].update(accuracy=None, parameters=None))
     assert load_runs(study.root)[0].result.teacher.test is None
+
+
+def test_a_remote_teacher_says_what_it_cost_and_what_it_did_not_answer(study):
+    facts = {"parameters": None, "accuracy": {}, "cost": 1.25, "budget": 1600, "skipped": 70}
+    study.add("kd", 0, 0.95, change=lambda result: result["teacher"].update(facts))
+    study.add("kd", 1, 0.95)
+    one, old = (run.result.teacher for run in load_runs(study.root))
+    assert (one.parameters, one.test, one.cost, one.budget, one.skipped) == (None, None, 1.25, 1600, 70)
+    assert (old.cost, old.budget, old.skipped) == (None, None, 0)
 
 
 def test_no_runs_at_all_is_an_error(tmp_path):

@@ -120,3 +120,24 @@ def test_a_killed_process_leaves_a_whole_ledger(path, forked):
     assert counts == sorted(counts)
     assert counts[-1] > 0
     assert all(count % 3 == 0 for count in counts)
+
+
+@pytest.mark.slow
+def test_processes_that_make_it_at_the_same_moment_all_succeed(tmp_path, forked):
+    """SQLite lets only one of them choose the journal, and has the others fail without waiting."""
+    for trial in range(25):
+        path, moment = tmp_path / f"{trial}.sqlite", time.time() + 0.01
+
+        def work(path=path, moment=moment):
+            time.sleep(max(0.0, moment - time.time()))
+            Ledger(path).bind("one")
+
+        children = [forked(work) for _ in range(4)]
+        assert [os.waitpid(child, 0)[1] for child in children] == [0] * 4
+
+
+def test_it_says_which_calls_it_holds_paid_or_not(tmp_path):
+    ledger, ids = Ledger(tmp_path / "l"), torch.tensor([4, 5])
+    ledger.reserve(ids, torch.tensor([0, 1]), budget=None)
+    ledger.pay(ids[:1], torch.tensor([0]))
+    assert ledger.holds(torch.tensor([4, 5, 5, 6]), torch.tensor([0, 1, 0, 0])).tolist() == [True, True, False, False]

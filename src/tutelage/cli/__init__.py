@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from tutelage import __version__
+from tutelage.cli.answers import cache, serve_teacher
+from tutelage.cli.curve import curve
 from tutelage.cli.demo import demo
 from tutelage.cli.look import evaluate, export, report, show
 from tutelage.cli.train import carry_on, distill, teach
@@ -18,6 +20,9 @@ COMMANDS: Mapping[str, tuple[Callable[[Sequence[str]], None], str]] = {
     "teach": (teach, "train a network with labels alone"),
     "distill": (distill, "distil a teacher into a student"),
     "resume": (carry_on, "go on with a run that was stopped"),
+    "curve": (curve, "accuracy against teacher calls, for several methods"),
+    "cache": (cache, "answers of teachers: fill, verify, stats, merge, prune, ledger"),
+    "serve-teacher": (serve_teacher, "let a stored network answer over HTTP"),
     "evaluate": (evaluate, "measure the accuracy of a stored network"),
     "export": (export, "store a network's weights for others, at half precision if wished"),
     "report": (report, "write one HTML page about many runs"),
@@ -26,7 +31,7 @@ COMMANDS: Mapping[str, tuple[Callable[[Sequence[str]], None], str]] = {
 
 
 def _help() -> str:
-    lines = [f"  tutelage {name:9} {what}" for name, (_, what) in COMMANDS.items()]
+    lines = [f"  tutelage {name:13} {what}" for name, (_, what) in COMMANDS.items()]
     return "\n".join(
         [
             "tutelage: knowledge distillation by how samples relate",

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import tyro
 
-from tutelage.engine import resume, start
+from tutelage.engine import run_grid
 from tutelage.errors import ConfigError
 from tutelage.recipes import demo_students, demo_teacher
-from tutelage.rundir import RunDir
 
 __all__ = ["demo"]
 
@@ -36,15 +35,6 @@ def demo(args: Sequence[str]) -> None:
         raise ConfigError(f"the demo needs at least one seed a method, got {asked.seeds}")
     teacher = asked.out / "teacher"
     runs = {"teacher": demo_teacher(), **demo_students(teacher, seeds=asked.seeds)}
-    for number, (name, config) in enumerate(runs.items(), start=1):
-        path = asked.out / name
-        if RunDir(path).finished:
-            continue
-        result = resume(path) if (path / "config.json").exists() else start(config, path)
-        accuracy = result["accuracy"]["last"]["test"]
-        print(
-            f"[{number}/{len(runs)}] {name}: test accuracy {accuracy:.1%}, {result['seconds']:.1f} s",
-            flush=True,
-        )
+    run_grid(runs, asked.out, tell=lambda line: print(line, flush=True))
     print(markdown_table(asked.out))
     print(f"The page: {write_page(asked.out, asked.out / 'report.html', title='tutelage demo: digits')}")

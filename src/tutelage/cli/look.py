@@ -9,6 +9,7 @@ from typing import Literal
 import tyro
 from tyro.conf import Positional
 
+from tutelage.data.protocols import PROTOCOLS
 from tutelage.engine import EngineConfig, evaluate_network
 from tutelage.errors import ConfigError, UnknownNameError
 from tutelage.methods import METHODS, card_of
@@ -132,20 +133,28 @@ def _data() -> Rows:
     ]
 
 
+def _protocols() -> Rows:
+    return [
+        ("protocol", "what it is"),
+        *((name, (kind.__doc__ or "").strip().splitlines()[0]) for name, kind in PROTOCOLS.items()),
+    ]
+
+
 CATALOGUE: Mapping[str, Callable[[], Rows]] = {
     "methods": _methods,
     "models": _models,
     "recipes": _recipes,
+    "protocols": _protocols,
     "data": _data,
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class List:
-    """Show what there is: methods, models, recipes and data sets.
+    """Show what there is: methods, models, recipes, protocols and data sets.
 
     Args:
-        what: methods, models, recipes, data, or all.
+        what: methods, models, recipes, protocols, data, or all.
     """
 
     what: Positional[str] = "all"

@@ -74,7 +74,7 @@ class RandomResizedCrop:
             f"random-resized-crop(size={size},scale={_floats(scale)},ratio={_floats(ratio)},flip={flip},seed={seed})"
         )
         self.num_views: int | None = None
-        self.plain: int = -1
+        self.plain: int = 2**31 - 1  # no epoch: a view that caches can address
 
     def draw(self, ids: Int64[Tensor, " n"], *, epoch: int) -> Int64[Tensor, " n"]:
         """The epoch, for every sample."""

@@ -16,7 +16,7 @@ from tutelage.data.views import Views
 from tutelage.errors import ConfigError
 from tutelage.types import Batch
 
-__all__ = ["Loader", "evaluation_batches"]
+__all__ = ["Loader", "evaluation_batches", "resident"]
 
 _RESIDENT_LIMIT = 4 << 30
 """Bytes of images that may live on the device: CIFAR takes 0.15 GB, 20,000 images of 256 px take 3.9 GB."""
@@ -87,7 +87,7 @@ class Loader:
         self.resident: bool = store.num_bytes <= resident_limit
         self._sampler, self._views, self._workers = sampler, views, workers
         self._part = slice(rank * sampler.batch_size // num_ranks, (rank + 1) * sampler.batch_size // num_ranks)
-        self._store = store.to(self.device) if self.resident else store
+        self._store = resident(store, self.device, limit=resident_limit)
 
     def epoch(self, epoch: int, *, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from position ``start`` on.
@@ -127,6 +127,22 @@ class Loader:
         )
         for batch in batches:
             yield Batch(*(tensor.to(self.device, non_blocking=True) for tensor in batch))
+
+
+def resident(store: ImageStore, device: str | torch.device, *, limit: int = _RESIDENT_LIMIT) -> ImageStore:
+    """The images on the device where they fit, else as they are.
+
+    Args:
+        store: Perhaps mapped from a file.
+        device: Where the batches appear.
+        limit: Bytes of images that may live there.
+
+    Example:
+        >>> store = ImageStore(torch.zeros(5, 8, 8, 1, dtype=torch.uint8), torch.arange(5), "")
+        >>> resident(store, "cpu", limit=100) is store
+        True
+    """
+    return store.to(device) if store.num_bytes <= limit else store
 
 
 def _render(store: ImageStore, views: Views, ids: Int64[Tensor, " n"], numbers: Int64[Tensor, " n"]) -> Batch:

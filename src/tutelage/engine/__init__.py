@@ -9,13 +9,16 @@ from tutelage.engine.config import (
     ScheduleConfig,
     StageConfig,
     StudentConfig,
-    TeacherConfig,
 )
+from tutelage.engine.grid import run_grid
 from tutelage.engine.run import evaluate_network, resume, start
+from tutelage.engine.teacher_config import AnswersConfig, HttpConfig, TeacherConfig
 
 __all__ = [
+    "AnswersConfig",
     "DataConfig",
     "EngineConfig",
+    "HttpConfig",
     "OptimizerConfig",
     "RunConfig",
     "ScheduleConfig",
@@ -25,6 +28,7 @@ __all__ = [
     "evaluate_network",
     "from_json",
     "resume",
+    "run_grid",
     "start",
     "to_json",
 ]

@@ -4,11 +4,12 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from tutelage.data.protocols import PROTOCOLS, ProtocolConfig
 from tutelage.engine.config import RunConfig
 from tutelage.errors import ConfigError, InputError, UnknownNameError
 from tutelage.methods import METHODS, MethodConfig
 
-__all__ = ["from_json", "to_json"]
+__all__ = ["from_json", "method_from", "to_json"]
 
 FORMAT = "tutelage-run/1"
 
@@ -36,39 +37,67 @@ def from_json(content: Mapping[str, Any]) -> RunConfig:
         >>> from_json(to_json(RunConfig(seed=3))).seed
         3
     """
-    import cattrs.v
-
     if content.get("format") != FORMAT:
         raise ConfigError(f"this is not a run of format {FORMAT!r}: it says {content.get('format')!r}")
+    plain = {key: value for key, value in content.items() if key not in ("format", "kind", "method")}
+    run: RunConfig = _structured(plain, RunConfig, "the run")
+    return run
+
+
+def method_from(name: str, settings: Mapping[str, Any]) -> MethodConfig:
+    """The settings of a method from their names and values.
+
+    Raises:
+        UnknownNameError: if there is no such method.
+        ConfigError: if it has no such setting, or a value is of the wrong type or out of range.
+
+    Example:
+        >>> method_from("kd", {"temperature": 2}).temperature
+        2.0
+    """
+    if name not in METHODS:
+        raise UnknownNameError("method", name, METHODS, hint="`tutelage list methods` shows them")
+    method: MethodConfig = _structured({"name": name, **settings}, MethodConfig | None, f"the method {name!r}")
+    return method
+
+
+def _structured(content: Mapping[str, Any], kind: Any, what: str) -> Any:
+    import cattrs.v
 
     def said(error: BaseException, kind: type | None) -> str:  # cattrs keeps the message of no ValueError
         return str(error) if isinstance(error, InputError) else cattrs.v.format_exception(error, kind)
 
     try:
-        plain = {key: value for key, value in content.items() if key not in ("format", "kind", "method")}
-        run: RunConfig = _converter().structure(plain, RunConfig)
+        return _converter().structure(content, kind)
     except cattrs.BaseValidationError as error:
-        raise ConfigError("the run cannot be read: " + "; ".join(cattrs.transform_error(error, "$", said))) from error
-    return run
+        told = "; ".join(cattrs.transform_error(error, "$", said))
+        raise ConfigError(f"{what} cannot be read: {told}") from error
 
 
 def _converter() -> Any:
     from cattrs import Converter
 
     converter = Converter(forbid_extra_keys=True, prefer_attrib_converters=True)
+    _register(converter, MethodConfig | None, METHODS, "method")
+    _register(converter, ProtocolConfig | None, PROTOCOLS, "protocol")
+    return converter
+
+
+def _register(converter: Any, kind: Any, table: Mapping[str, type[Any]], what: str) -> None:
+    """Teach the converter a union whose members are told apart by their name."""
+    from cattrs import Converter
+
     plain = Converter(forbid_extra_keys=True)
 
-    def read(content: Any, _: object) -> MethodConfig | None:
+    def read(content: Any, _: object) -> Any:
         if content is None:
             return None
         settings = dict(content) if isinstance(content, dict) else {"name": content}
         name = str(settings.pop("name", ""))
-        if name not in METHODS:
-            raise UnknownNameError("method", name, METHODS)
-        method: MethodConfig = plain.structure(settings, METHODS[name])
-        return method
+        if name not in table:
+            raise UnknownNameError(what, name, table)
+        return plain.structure(settings, table[name])
 
-    for kind in (MethodConfig | None, *METHODS.values()):
-        converter.register_unstructure_hook(kind, lambda m: {"name": m.name, **plain.unstructure(m)} if m else None)
-    converter.register_structure_hook(MethodConfig | None, read)
-    return converter
+    for member in (kind, *table.values()):
+        converter.register_unstructure_hook(member, lambda m: {"name": m.name, **plain.unstructure(m)} if m else None)
+    converter.register_structure_hook(kind, read)

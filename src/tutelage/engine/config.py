@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from tutelage.data import Mixing
+from tutelage.data.protocols import ProtocolConfig, Standard
+from tutelage.engine.teacher_config import TeacherConfig
 from tutelage.errors import ConfigError
 from tutelage.methods import MethodConfig
 from tutelage.ops.checks import check_non_negative, check_positive
@@ -16,7 +19,6 @@ __all__ = [
     "ScheduleConfig",
     "StageConfig",
     "StudentConfig",
-    "TeacherConfig",
 ]
 
 
@@ -28,6 +30,8 @@ class DataConfig:
         name: digits, cifar10, cifar100, folder:PATH or hf:NAME[:image:label].
         size: Side of the images the networks see; by default that of the data, 224 for photographs.
         validation: Share of the training images held out to choose the best epoch.
+        protocol: Which images train, are held out, and may be sent to the teacher; None holds out ``validation`` of
+            them and may send all others.
         batch_size: Images a step, over all ranks together.
         images_per_class: With a number M, batches hold batch_size / M classes with M images each.
         workers: Processes that read images from disk where the data set does not fit in memory.
@@ -36,6 +40,7 @@ class DataConfig:
     name: str = "digits"
     size: int | None = None
     validation: float = 0.1
+    protocol: ProtocolConfig | None = None
     batch_size: int = 64
     images_per_class: int | None = None
     workers: int = 0
@@ -47,6 +52,11 @@ class DataConfig:
         check_non_negative(workers=self.workers)
         if self.images_per_class is not None and (self.images_per_class < 1 or self.batch_size % self.images_per_class):
             raise ConfigError(f"images_per_class must divide batch_size {self.batch_size}, got {self.images_per_class}")
+
+    @property
+    def division(self) -> ProtocolConfig:
+        """The protocol that cuts the training images."""
+        return self.protocol or Standard(validation=self.validation)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,23 +72,6 @@ class StudentConfig:
     model: str = "zoo:digits_small"
     pretrained: bool = False
     taps: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TeacherConfig:
-    """The network that teaches.
-
-    Args:
-        weights: A run directory, or a .safetensors file with its card beside it.
-        batch_size: Largest number of images it sees at once.
-        taps: Role → module path, where the model's own roles do not fit.
-        allow_bad: Go on with a teacher that is no better than chance.
-    """
-
-    weights: str
-    batch_size: int | None = None
-    taps: Mapping[str, str] = field(default_factory=dict)
-    allow_bad: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,22 +112,28 @@ class ScheduleConfig:
     """How the learning rate moves.
 
     Args:
-        name: Its shape.
+        name: Its shape. plateau multiplies the rate with gamma, and goes back to the best weights, whenever the
+            validation accuracy has not risen for ``patience`` epochs; the ``drops``-th time ends the stage.
         milestones: Of multistep: shares of the training after which the rate is multiplied by gamma
             (5/8, 3/4 and 7/8 are epochs 150, 180 and 210 of 240).
-        gamma: What multistep multiplies the rate with.
+        gamma: What multistep and plateau multiply the rate with.
+        patience: Of plateau, in epochs; 50 as in CKD (alextxu/ckd@f8cc6bd).
+        drops: Of plateau; 3 as there.
         warmup: Share of the training over which the rate rises linearly from zero.
         floor: Of cosine and onecycle: the last rate as a share of the highest.
     """
 
-    name: Literal["multistep", "cosine", "onecycle", "constant"] = "onecycle"
+    name: Literal["multistep", "cosine", "onecycle", "constant", "plateau"] = "onecycle"
     milestones: tuple[float, ...] = (0.625, 0.75, 0.875)
     gamma: float = 0.1
+    patience: int = 50
+    drops: int = 3
     warmup: float = 0.2
     floor: float = 0.0
 
     def __post_init__(self) -> None:
         check_non_negative(gamma=self.gamma, floor=self.floor)
+        check_positive(patience=self.patience, drops=self.drops)
         if not 0 <= self.warmup < 1:
             raise ConfigError(f"warmup is a share of the training in [0, 1), got {self.warmup}")
         if list(self.milestones) != sorted(self.milestones) or not all(0 < m < 1 for m in self.milestones):
@@ -149,6 +148,7 @@ class StageConfig:
         name: Under which its metrics are written.
         epochs: Passes over the training set.
         method: Settings of a method, or None for labels alone.
+        mix: Train on mixtures of images, with the labels and the answers to the single ones in the same shares.
         optimizer: How the weights move.
         schedule: How the learning rate moves.
     """
@@ -156,6 +156,7 @@ class StageConfig:
     name: str = "student"
     epochs: int = 30
     method: MethodConfig | None = None
+    mix: Mixing | None = None
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
 
@@ -220,10 +221,11 @@ class RunConfig:
             raise ConfigError(f"a seed is a whole number from 0 to 2^63 - 1, got {self.seed}")
         if not self.stages:
             raise ConfigError("a run needs at least one stage, got none")
-        methods = [stage.method.name for stage in self.stages if stage.method]
-        if methods and self.teacher is None:
-            raise ConfigError(f"the method {methods[0]!r} needs a teacher, and none is given: name one")
-        if self.teacher is not None and not methods:
+        methods = [stage.method for stage in self.stages if stage.method]
+        taught = [method.name for method in methods if not getattr(method, "teacher_free", False)]
+        if taught and self.teacher is None:
+            raise ConfigError(f"the method {taught[0]!r} needs a teacher, and none is given: name one")
+        if self.teacher is not None and not taught:
             raise ConfigError("a teacher is given but no method that would use it: name one, or teach without")
 
     @property

@@ -7,13 +7,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tutelage.data import Dataset, evaluation_batches, stratified_split
+from tutelage.data import Dataset, evaluation_batches
+from tutelage.data.protocols import Division
 from tutelage.types import Batch, Outputs
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-__all__ = ["Judge", "Score", "Split", "evaluate"]
+__all__ = ["Judge", "Score", "Split", "evaluate", "share_buffers"]
 
 BATCH_SIZE = 500
 
@@ -69,23 +70,32 @@ def evaluate(
     return Score(right / max(count, 1), loss_sum / max(count, 1), int(count))
 
 
+def share_buffers(network: nn.Module, fabric: "Fabric") -> None:
+    """Give every rank the running statistics of the first one, which count: they differ, as the parts of a batch do.
+
+    Args:
+        network: Bare, with the same weights on every rank.
+        fabric: Knows the ranks; all must call this together.
+    """
+    if fabric.world_size > 1:
+        for buffer in network.buffers():
+            torch.distributed.broadcast(buffer, src=0)
+
+
 class Judge:
     """A data set cut into training, validation and test images, and the means to score a network on each.
-
-    The held-out images are the same for every seed of a run: seeds then differ by training alone and can be paired.
 
     Args:
         data: The images.
         fabric: Knows device, precision and ranks.
-        validation: Share of the training images that is held out.
+        division: How the training images are cut.
     """
 
-    def __init__(self, data: Dataset, fabric: "Fabric", *, validation: float) -> None:
+    def __init__(self, data: Dataset, fabric: "Fabric", division: Division) -> None:
         self._data, self._fabric = data, fabric
-        train, held_out = stratified_split(data.train.labels, fraction=validation, seed=0)
         self.ids: dict[Split, Tensor] = {
-            "train": train,
-            "validation": held_out,
+            "train": division.train,
+            "validation": division.validation,
             "test": torch.arange(len(data.test.labels)),
         }
 
@@ -114,9 +124,7 @@ class Judge:
     def score_network(self, network: nn.Module, split: Split) -> Score:
         """:meth:`score` of a bare network, in eval mode and in the precision of the run."""
         network.eval()
-        if self._fabric.world_size > 1:  # running statistics differ between ranks: those of the first one count
-            for buffer in network.buffers():
-                torch.distributed.broadcast(buffer, src=0)
+        share_buffers(network, self._fabric)
 
         def answer(batch: Batch) -> Outputs:
             with self._fabric.autocast():

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.optim import SGD, AdamW, Optimizer
 
+from tutelage.data import Mixture
 from tutelage.engine.config import OptimizerConfig, StageConfig
 from tutelage.engine.objective import Objective
 from tutelage.engine.progress import Progress
@@ -23,6 +24,7 @@ from tutelage.engine.state import State
 from tutelage.errors import Interrupted, RunError
 from tutelage.methods import Method
 from tutelage.models import save_network
+from tutelage.models.checkpoint import load_weights
 from tutelage.types import Batch, Outputs
 
 __all__ = ["StageLoop", "make_optimizer"]
@@ -99,18 +101,20 @@ class StageLoop:
             RunError: if the loss is no longer finite.
         """
         self._log, position = log, self.state.position
-        loader = self.session.loader()
+        loader = self.session.loader(position.stage)
         self._batches, self._total = loader.num_batches, self.stage.epochs * loader.num_batches
-        teacher = self.session.teacher
-        if self.method is not None and teacher is not None and position.step == 0:
-            self.method.prepare(teacher, lambda: self.session.judge.batches("train"))
+        if self.method is not None:
+            self.session.choose(self.state.run)
+            if position.step == 0:
+                asked = self.session.asked(self.method)
+                self.method.prepare(asked, lambda: self.session.judge.batches("train"))
         self._marked = self._saved = time.monotonic()
         self._images = 0
         title = f"{self.stage.method.name if self.stage.method else 'labels'} · {self.session.config.student.model}"
         with Progress(title, self._total, show=self.session.fabric.is_global_zero) as self._progress:
             self._progress.start_at(position.step)
             with polite_stop() as asked:
-                while position.epoch < self.stage.epochs:
+                while not self._over:
                     self.state.student.train()
                     for batch in loader.epoch(position.epoch, start=position.batch):
                         self._step(batch)
@@ -123,20 +127,38 @@ class StageLoop:
         parts = min(accumulate, self._batches - first)
         due = position.batch + 1 == first + parts
         with self._unsynced(due):
-            student: Outputs = self.state.student(batch.images)
+            mixture = self._mixture(batch)
+            student: Outputs = self.state.student(mixture.blend(batch.images) if mixture else batch.images)
             teacher = self.session.teacher(batch) if self.method and self.session.teacher else None
-            terms = self.objective(student, teacher, batch)
+            terms, skipped = self.objective(student, teacher, batch, mixture)
             total = torch.stack([term.value * term.weight for term in terms.values()]).sum() / parts
             self.session.fabric.backward(total)
         correct = (student.logits.detach().argmax(1) == batch.labels).sum()
-        self.state.meter.add(terms, correct=correct, count=len(batch.ids))
+        self.state.meter.add(terms, correct=correct, count=len(batch.ids), skipped=skipped)
+        position.skipped += skipped
         self._images += len(batch.ids) * self.session.fabric.world_size
         if due:
             self._update(position.step / self._total)
         position.batch += 1
         position.step += 1
-        if due and self.method is not None:
-            self.method.after_step(position.step / self._batches)
+        if due:
+            epoch = position.step / self._batches
+            if self.method is not None:
+                self.method.after_step(epoch)
+            if self.session.tutor is not None:
+                self.session.tutor.follow(self.session.student, epoch, self.session.fabric)
+
+    @property
+    def _over(self) -> bool:
+        position, schedule = self.state.position, self.stage.schedule
+        spent = schedule.name == "plateau" and position.drops >= schedule.drops
+        return position.epoch >= self.stage.epochs or (spent and position.batch == 0)
+
+    def _mixture(self, batch: Batch) -> Mixture | None:
+        if self.stage.mix is None:
+            return None
+        height, width = batch.images.shape[2:]
+        return self.stage.mix.draw(self.session.config.seed, self.state.position.all_steps, (height, width))
 
     def _unsynced(self, due: bool) -> AbstractContextManager[Any]:
         if due or self.session.fabric.world_size == 1:
@@ -148,7 +170,7 @@ class StageLoop:
     def _update(self, done: float) -> None:
         optimizer = self.state.optimizer
         for group in optimizer.param_groups:
-            group["lr"] = self.stage.optimizer.lr * rate_at(self.stage.schedule, done)
+            group["lr"] = self.stage.optimizer.lr * rate_at(self.stage.schedule, done, drops=self.state.position.drops)
         if self.stage.optimizer.clip is not None:
             self.session.fabric.clip_gradients(
                 self.state.student, optimizer, max_norm=self.stage.optimizer.clip, error_if_nonfinite=False
@@ -222,6 +244,7 @@ class StageLoop:
         position.epoch, position.batch = position.epoch + 1, 0
         if position.epoch % every == 0 or position.epoch == self.stage.epochs:
             self._validate()
+            self._drop()
         self._save()
 
     def _validate(self) -> None:
@@ -249,10 +272,20 @@ class StageLoop:
         self._progress.note(position.step, f"validation accuracy {score.accuracy:.1%}")
         self._marked = time.monotonic()
 
+    def _drop(self) -> None:
+        """Of a plateau schedule: back to the best weights and on at a lower rate, where nothing was gained for long."""
+        position, schedule = self.state.position, self.stage.schedule
+        since = max(position.best_epoch, position.dropped)
+        if schedule.name != "plateau" or position.epoch - since < schedule.patience:
+            return
+        position.drops, position.dropped = position.drops + 1, position.epoch
+        self.session.fabric.barrier()  # the first rank may still be writing them
+        load_weights(self.session.student, self.state.run.best)
+
     def _save(self) -> None:
-        position, teacher = self.state.position, self.session.teacher
+        position = self.state.position
         self._clock()
         position.metrics = self._log.size()
-        position.calls = teacher.calls * self.session.fabric.world_size if teacher else 0
+        position.calls = self.session.calls
         self.state.save()
         self._marked = self._saved = time.monotonic()

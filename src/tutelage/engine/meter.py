@@ -25,20 +25,30 @@ class Meter:
     """
 
     def __init__(self) -> None:
-        self._names: list[str] = []
-        self._sums: Tensor | None = None
-        self._weights: list[float] = []
+        self._sums: dict[str, Tensor] = {}
+        self._weights: dict[str, float] = {}
+        self._correct: Tensor | None = None
         self._steps = 0
         self._count = 0
+        self._skipped = 0
 
-    def add(self, terms: Mapping[str, Term], *, correct: Tensor, count: int) -> None:
-        """Add a batch of ``count`` samples of which ``correct`` () were classified rightly."""
-        values = torch.stack([correct.float(), *(term.value.detach().float() for term in terms.values())])
-        self._names = list(terms)
-        self._weights = [term.weight for term in terms.values()]
-        self._sums = values if self._sums is None else self._sums + values
+    def add(self, terms: Mapping[str, Term], *, correct: Tensor, count: int, skipped: int = 0) -> None:
+        """Add a batch of ``count`` samples of which ``correct`` () were classified rightly.
+
+        Args:
+            terms: Of the batch; a term that is absent counts as zero.
+            correct: How many were classified rightly.
+            count: Samples of the batch.
+            skipped: Samples without an answer of the teacher.
+        """
+        for name, term in terms.items():
+            value = term.value.detach().float()
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
+            self._weights[name] = term.weight
+        self._correct = correct.float() if self._correct is None else self._correct + correct
         self._steps += 1
         self._count += count
+        self._skipped += skipped
 
     def read(self, average: Callable[[Tensor], Tensor] = lambda sums: sums) -> dict[str, Any]:
         """Accuracy, the weighted sum and each term's mean and last weight; starts anew.
@@ -46,29 +56,30 @@ class Meter:
         Args:
             average: Over the ranks, which hold equal parts of every batch; all of them must read together.
         """
-        if self._sums is None:
+        if self._correct is None:
             return {}
-        correct, *sums = average(self._sums).tolist()  # the one place where the training loop waits
-        values = [total / self._steps for total in sums]
-        reading = {
+        stacked = torch.stack([self._correct, *self._sums.values()])
+        correct, *sums = average(stacked).tolist()  # the one place where the training loop waits
+        values = {name: total / self._steps for name, total in zip(self._sums, sums, strict=True)}
+        reading: dict[str, Any] = {
             "accuracy": correct / self._count,
-            "loss": sum(v * w for v, w in zip(values, self._weights, strict=True)),
-            "terms": {
-                name: {"value": value, "weight": weight}
-                for name, value, weight in zip(self._names, values, self._weights, strict=True)
-            },
+            "loss": sum(value * self._weights[name] for name, value in values.items()),
+            "terms": {name: {"value": value, "weight": self._weights[name]} for name, value in values.items()},
         }
+        if self._skipped:
+            reading["unanswered"] = self._skipped
         self.__init__()  # type: ignore[misc]
         return reading
 
     def state_dict(self) -> dict[str, Any]:
         """All that it holds."""
         return {
-            "names": self._names,
             "sums": self._sums,
             "weights": self._weights,
+            "correct": self._correct,
             "steps": self._steps,
             "count": self._count,
+            "skipped": self._skipped,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

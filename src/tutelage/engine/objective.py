@@ -4,20 +4,37 @@ Over several ranks a method that compares samples is given the whole batch, gath
 computes the same relation loss, and DDP's mean of the gradients is then exactly the single-process gradient.
 (A gather without gradient gives half of it at two ranks.) Cross-entropy stays local: its mean over equal parts
 is the mean over the batch.
+
+A sample without an answer of the teacher learns from its label alone, with weight 1: the terms of the method are
+those of the answered samples, times their share of the batch, so that every sample counts as much as any other.
 """
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tutelage.methods import MethodConfig
+from tutelage.data import Mixture
+from tutelage.methods import MethodConfig, Needs
 from tutelage.types import Batch, Outputs, Term
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-__all__ = ["Objective"]
+__all__ = ["Objective", "Summands"]
+
+
+class Summands(NamedTuple):
+    """What a batch adds up to.
+
+    Attributes:
+        terms: By name; ``task`` is the cross-entropy.
+        skipped: Samples of this rank, or of the whole batch where it was gathered, without an answer.
+    """
+
+    terms: dict[str, Term]
+    skipped: int = 0
 
 
 class Objective:
@@ -27,7 +44,7 @@ class Objective:
         fabric: Knows the ranks.
         config: Of the method, or ``None`` for labels alone.
         method: The module, wrapped for DDP where it has weights; ``None`` for labels alone.
-        compares_samples: Whether the method must see the whole batch.
+        needs: What the method must be given.
     """
 
     def __init__(
@@ -36,29 +53,89 @@ class Objective:
         config: MethodConfig | None,
         method: nn.Module | None,
         *,
-        compares_samples: bool = False,
+        needs: Needs | None = None,
     ) -> None:
         self._fabric = fabric
         self._method = method
-        self._gather = compares_samples and fabric.world_size > 1
+        self._needs = needs or Needs()
         self._task_weight = config.task_weight if config else 1.0
 
-    def __call__(self, student: Outputs, teacher: Outputs | None, batch: Batch) -> dict[str, Term]:
-        """The terms by name; ``task`` is the cross-entropy."""
-        task = F.cross_entropy(student.logits.float(), batch.labels)
-        terms = {"task": Term(task, self._task_weight)}
+    def __call__(
+        self, student: Outputs, teacher: Outputs | None, batch: Batch, mixture: Mixture | None = None
+    ) -> Summands:
+        """The terms by name.
+
+        Args:
+            student: What it says of the images, or of their mixtures.
+            teacher: What it says of the single images; None for labels alone.
+            batch: The single images.
+            mixture: How they were mixed: each term is then the mean over the single images, by their shares.
+        """
+        if mixture is None:
+            return self._of(student, teacher, batch)
+        parts = [
+            self._of(student, _rolled(teacher, i) if teacher else None, _rolled(batch, i))
+            for i in range(len(mixture.shares))
+        ]
+        mixed: dict[str, Term] = {}
+        for share, part in zip(mixture.shares, parts, strict=True):
+            for name, term in part.terms.items():
+                before = mixed[name].value if name in mixed else 0.0
+                mixed[name] = Term(before + share * term.value, term.weight)
+        return Summands(mixed, parts[0].skipped)
+
+    def _of(self, student: Outputs, teacher: Outputs | None, batch: Batch) -> Summands:
+        losses = F.cross_entropy(student.logits.float(), batch.labels, reduction="none")
+        if self._method is not None and not self._needs.teacher:
+            teacher = _mapped(Tensor.detach, student)
         if self._method is None or teacher is None:
-            return terms
-        if self._gather:
+            return Summands({"task": Term(losses.mean(), self._task_weight)})
+        if teacher.known is not None:
+            return self._partly(losses, student, teacher, batch)
+        if self._needs.compares_samples and self._fabric.world_size > 1:
             student, teacher, batch = self._whole(student), self._whole(teacher), self._whole(batch)
-        found: dict[str, Term] = self._method(student, teacher, batch)
-        return terms | found
+        terms: dict[str, Term] = self._method(student, teacher, batch)
+        return Summands({"task": Term(losses.mean(), self._task_weight)} | terms)
+
+    def _partly(self, losses: Tensor, student: Outputs, teacher: Outputs, batch: Batch) -> Summands:
+        """Some samples have no answer. The batch is gathered for every method: ranks have unequally many answers."""
+        known: Tensor = teacher.known  # type: ignore[assignment]
+        terms = {
+            "task": Term((losses * known).mean(), self._task_weight),
+            "unanswered": Term((losses * ~known).mean(), 1.0),
+        }
+        if self._fabric.world_size > 1:
+            student, teacher, batch = self._whole(student), self._whole(teacher), self._whole(batch)
+        known = teacher.known  # type: ignore[assignment]
+        index = known.nonzero()[:, 0]
+        count, all_of_them = len(index), len(known)
+        if count >= self._needs.at_least and self._method is not None:
+            select: Callable[[Tensor], Tensor] = lambda part: part.index_select(0, index)  # noqa: E731
+            ours, theirs = _mapped(select, student), _mapped(select, teacher._replace(known=None))
+            found: dict[str, Term] = self._method(ours, theirs, _mapped(select, batch))
+            share = count / all_of_them
+            terms |= {name: Term(term.value * share, term.weight) for name, term in found.items()}
+        return Summands(terms, all_of_them - count)
 
     def _whole(self, part: Any) -> Any:
         """Rank parts (world, n, …) as one batch (world · n, …), in the order of a single process."""
-        if isinstance(part, Tensor):
-            gathered: Any = self._fabric.all_gather(part, sync_grads=part.requires_grad)
-            return gathered.flatten(0, 1)
-        if isinstance(part, tuple):
-            return type(part)(*map(self._whole, part))
-        return None if part is None else {role: self._whole(value) for role, value in part.items()}
+        return _mapped(self._gathered, part)
+
+    def _gathered(self, value: Tensor) -> Tensor:
+        parts: Any = self._fabric.all_gather(value, sync_grads=value.requires_grad)
+        whole: Tensor = parts.flatten(0, 1)
+        return whole
+
+
+def _rolled(part: Any, by: int) -> Any:
+    """Each sample replaced by the one that follows it ``by`` places later."""
+    return _mapped(lambda value: value.roll(-by, 0), part)
+
+
+def _mapped(function: Callable[[Tensor], Tensor], part: Any) -> Any:
+    """``function`` of every tensor in outputs or a batch."""
+    if isinstance(part, Tensor):
+        return function(part)
+    if isinstance(part, tuple):
+        return type(part)(*(_mapped(function, value) for value in part))
+    return None if part is None else {role: _mapped(function, value) for role, value in part.items()}

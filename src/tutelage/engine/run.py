@@ -15,6 +15,7 @@ import torch
 
 from tutelage import __version__
 from tutelage.data import open_dataset
+from tutelage.data.protocols import Division
 from tutelage.engine.codec import from_json, to_json
 from tutelage.engine.config import DataConfig, EngineConfig, RunConfig
 from tutelage.engine.evaluation import Judge, Split
@@ -24,7 +25,7 @@ from tutelage.engine.objective import Objective
 from tutelage.engine.session import Session, open_fabric
 from tutelage.engine.sinks import MetricsLog
 from tutelage.engine.state import Position, State, saved_stage
-from tutelage.errors import ConfigError, LabelSpaceError, RunError, ShapeError
+from tutelage.errors import ConfigError, LabelSpaceError, RunError, ShapeError, TutelageError
 from tutelage.models import load_network, save_network
 from tutelage.models.checkpoint import load_weights
 from tutelage.rundir import RunDir, check_new
@@ -55,7 +56,14 @@ def start(config: RunConfig, out: Path) -> dict[str, Any]:
     if fabric.is_global_zero:
         RunDir.create(out, to_json(config))
     fabric.barrier()
-    return _carry_on(session, RunDir(out))
+    run = RunDir(out)
+    try:
+        session.provide(run)
+    except TutelageError:
+        if fabric.is_global_zero:
+            run.discard()
+        raise
+    return _carry_on(session, run)
 
 
 def resume(path: Path) -> dict[str, Any]:
@@ -76,6 +84,7 @@ def resume(path: Path) -> dict[str, Any]:
     config = from_json(run.read_json("config.json"))
     session = Session(config, open_fabric(config.engine))
     session.check_teacher()
+    session.provide(run)
     return _carry_on(session, run)
 
 
@@ -112,23 +121,25 @@ def evaluate_network(
             f"{path} takes images with {network.card.image[0]} channels, {data} has {images.channels}: name other data"
         )
     fabric = open_fabric(engine or EngineConfig())
-    judge = Judge(images, fabric, validation=DataConfig().validation)
-    if not len(judge.ids[split]):
-        raise ConfigError(f"the {split} split of {data} has no images: name another split")
+    everything = torch.arange(len(images.train))
+    division = Division(train=everything, validation=everything[:0], answered=everything)
+    if split != "test":
+        division = DataConfig().division.divide(images.train.labels, seed=0)
+    judge = Judge(images, fabric, division)
     score = judge.score_network(network.to(fabric.device), split)
     return {"network": network.card.model, "data": data, "split": split, **score._asdict()}
 
 
 def _carry_on(session: Session, run: RunDir) -> dict[str, Any]:
-    fabric, learner, position = session.fabric, _wrap_student(session), Position()
-    first = saved_stage(run)
+    first, fabric, position = saved_stage(run), session.fabric, Position()
     if first >= len(session.config.stages):
         raise RunError(f"{run.path} was stopped in stage {first + 1}, but its config.json has no such stage: mend it")
+    learner = _wrap_student(session)
     loop = _open_stage(session, run, learner, position, first)
     if run.state.exists():
         loop.state.load()
-        if session.teacher is not None:
-            session.teacher.calls = position.calls // fabric.world_size
+        if session.tutor is not None and not session.tutor.counts:
+            session.tutor.source.calls = position.calls // fabric.world_size
     quiet = not fabric.is_global_zero
     with closing(MetricsLog(run, session.config.engine.sinks, size=position.metrics, quiet=quiet)) as log:
         loop.run(log)
@@ -155,11 +166,9 @@ def _open_stage(session: Session, run: RunDir, learner: Any, position: Position,
         wrapped = fabric.setup_module(method)
         weights += list(method.parameters())
     optimizer: Any = fabric.setup_optimizers(make_optimizer(stage.optimizer, weights))
-    compares = method is not None and method.needs.compares_samples
-    objective = Objective(fabric, stage.method, wrapped, compares_samples=compares)
-    return StageLoop(
-        session, stage, objective, method, State(fabric, run, learner, position, Meter(), optimizer, wrapped)
-    )
+    objective = Objective(fabric, stage.method, wrapped, needs=method.needs if method is not None else None)
+    state = State(fabric, run, learner, position, Meter(), optimizer, wrapped, session.tutor)
+    return StageLoop(session, stage, objective, method, state)
 
 
 def _finish(session: Session, run: RunDir, position: Position) -> dict[str, Any]:
@@ -169,13 +178,12 @@ def _finish(session: Session, run: RunDir, position: Position) -> dict[str, Any]
     def accuracies() -> dict[str, float]:
         return {split: judge.score_network(network, split).accuracy for split in ("validation", "test")}
 
-    epochs = session.config.stages[-1].epochs
-    last = {"epoch": epochs, **accuracies()}
-    teacher = session.teacher_facts
-    if session.teacher is not None and teacher is not None:
-        teacher["calls"] = position.calls
-        if teacher["accuracy"]:
-            teacher["accuracy"]["test"] = judge.score(session.teacher, "test").accuracy
+    last = {"epoch": position.epoch, **accuracies()}
+    tutor = session.tutor
+    if tutor is not None:
+        if tutor.facts["accuracy"]:
+            tutor.facts["accuracy"]["test"] = judge.score(tutor.source, "test").accuracy
+        tutor.facts |= {"calls": position.calls, "skipped": position.skipped, **tutor.account()}
     result = _facts(session, position) | {"started": _began(run), "accuracy": {"last": last}}
     if fabric.is_global_zero:
         save_network(network, run.student, training=_account(result))
@@ -205,8 +213,8 @@ def _facts(session: Session, position: Position) -> dict[str, Any]:
             "parameters": session.student.num_parameters,
             "num_classes": len(session.data.labels),
         },
-        "teacher": session.teacher_facts,
-        "epochs": sum(stage.epochs for stage in config.stages),
+        "teacher": session.tutor.facts if session.tutor else None,
+        "epochs": sum(stage.epochs for stage in config.stages[:-1]) + position.epoch,
         "steps": position.all_steps,
         "seconds": position.seconds,
         "images_per_second": images / max(position.seconds, 1e-9),

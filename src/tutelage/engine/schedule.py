@@ -7,12 +7,13 @@ from tutelage.engine.config import ScheduleConfig
 __all__ = ["rate_at"]
 
 
-def rate_at(schedule: ScheduleConfig, done: float) -> float:
+def rate_at(schedule: ScheduleConfig, done: float, *, drops: int = 0) -> float:
     """The learning rate as a share of the highest one.
 
     Args:
         schedule: Its shape.
         done: Share of the training that is done, in [0, 1).
+        drops: Of plateau: how often the rate was lowered so far.
 
     Example:
         >>> [round(rate_at(ScheduleConfig(name="onecycle", warmup=0.2), x), 3) for x in (0, 0.1, 0.2, 0.6)]
@@ -24,6 +25,8 @@ def rate_at(schedule: ScheduleConfig, done: float) -> float:
         return done / schedule.warmup
     if schedule.name == "multistep":
         return float(schedule.gamma ** sum(done >= milestone for milestone in schedule.milestones))
+    if schedule.name == "plateau":
+        return float(schedule.gamma**drops)
     if schedule.name == "constant":
         return 1.0
     rest = (done - schedule.warmup) / (1 - schedule.warmup)

@@ -1,21 +1,24 @@
 """All that a run needs, built and checked in its first second: what cannot work is refused before it starts."""
 
 import math
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from tutelage.data import BalancedSampler, Dataset, Loader, Sampler, UniformSampler, open_dataset
-from tutelage.engine.config import DataConfig, EngineConfig, RunConfig, StageConfig, TeacherConfig
+from tutelage.data import BalancedSampler, Dataset, GroupSampler, Loader, Sampler, UniformSampler, open_dataset
+from tutelage.data.loader import resident
+from tutelage.engine.config import EngineConfig, RunConfig, StageConfig
 from tutelage.engine.evaluation import Judge
+from tutelage.engine.opening import open_teacher
 from tutelage.engine.sinks import check_sinks
-from tutelage.errors import ConfigError, ShapeError, TeacherError
+from tutelage.engine.teacher_config import TeacherConfig
+from tutelage.engine.tutor import Tutor
+from tutelage.errors import ConfigError, TeacherError
 from tutelage.methods import Method
-from tutelage.models import ModelCard, build_network, load_network
-from tutelage.models.checkpoint import retapped
-from tutelage.teachers import LiveTeacher, Teacher
+from tutelage.models import ModelCard, build_network
+from tutelage.rundir import RunDir
+from tutelage.teachers import SnapshotTeacher, Teacher
 from tutelage.types import Shapes
 
 if TYPE_CHECKING:
@@ -73,96 +76,129 @@ class Session:
         self.config, self.fabric = config, fabric
         check_sinks(config.engine.sinks)
         self.data = open_dataset(config.data.name, size=config.data.size)
-        self.judge = Judge(self.data, fabric, validation=config.data.validation)
-        if not len(self.judge.ids["validation"]):
-            raise ConfigError(
-                f"a validation share of {config.data.validation} holds out none of the "
-                f"{len(self.data.train)} training images: raise it"
-            )
-        self.sampler = _sampler(config.data, self.data, self.judge.ids["train"], config.seed)
+        protocol = config.data.division
+        self.division = protocol.divide(self.data.train.labels, seed=config.seed)
+        self.judge = Judge(self.data, fabric, self.division)
         torch.manual_seed(config.seed)
         self.student = build_network(_student_card(config, self.data), pretrained=config.student.pretrained)
         shapes = self.student.shapes  # found by a dry run, so that a network that these images do not fit ends here
         if not any(weight.requires_grad for weight in self.student.parameters()):
             raise ConfigError(f"{config.student.model} has no weights that could be trained: unfreeze some")
+        self._views = self.data.views(seed=config.seed)
         self.teacher: Teacher | None = None
-        self.teacher_facts: dict[str, Any] | None = None
+        self.tutor: Tutor | None = None
         if config.teacher is not None:
-            self.teacher = self._open_teacher(config.teacher)
+            self.tutor = self._open_tutor(config.teacher, one_answer=protocol.one_answer)
+            self.teacher = self.tutor.source
         self.methods = [self._build_method(stage, shapes) for stage in config.stages]
-        self._connect()
+        self.samplers = [_sampler(config, self.data, self.division.train, method) for method in self.methods]
+        self.roles = sorted({role for method in self.methods if method for role in method.needs.roles})
+        self.student.listen(self.roles)
+        if self.teacher is not None:
+            self.teacher.listen(self.roles)
         if fabric.global_rank:  # the same weights on every rank, but not the same units dropped
             torch.manual_seed(config.seed + fabric.global_rank)
-        self._loader = Loader(
-            self.data.train,
-            self.sampler,
-            self.data.views(seed=config.seed),
-            device=fabric.device,
-            workers=config.data.workers,
-            rank=fabric.global_rank,
-            num_ranks=fabric.world_size,
+        self._images = resident(self.data.train, fabric.device)
+        self.loader()  # refuses batches that the ranks cannot share
+
+    def loader(self, stage: int = 0) -> Loader:
+        """Batches of this rank's part of the training set, as a stage needs them."""
+        return Loader(
+            self._images,
+            self.samplers[stage],
+            self._views,
+            device=self.fabric.device,
+            workers=self.config.data.workers,
+            rank=self.fabric.global_rank,
+            num_ranks=self.fabric.world_size,
         )
 
-    def loader(self) -> Loader:
-        """Batches of this rank's part of the training set."""
-        return self._loader
+    def provide(self, run: RunDir) -> None:
+        """From now on the teacher is asked through its cache and its budget, as the config wants it.
 
-    def _open_teacher(self, config: TeacherConfig) -> Teacher:
-        network = load_network(Path(config.weights))
-        channels = network.card.image[0]
-        if channels != self.data.channels:
-            raise ShapeError(
-                f"the teacher was trained on images with {channels} channels, {self.data.name} has "
-                f"{self.data.channels}: use a teacher trained on such images"
-            )
-        image = (channels, self.data.size, self.data.size)
-        network = retapped(network, config.taps, image=image).to(self.fabric.device)
-        if self.config.engine.channels_last:
-            network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        teacher = LiveTeacher(network, batch_size=config.batch_size, autocast=self.fabric.autocast)
-        self.teacher_facts = {
-            "model": network.card.model,
-            "parameters": network.num_parameters,
-            "num_classes": len(network.labels),
-            "fingerprint": teacher.fingerprint,
-            "accuracy": {},
-        }
-        return teacher
+        Args:
+            run: Keeps the ledger.
+
+        Raises:
+            TutelageError: if cache or ledger belong to another teacher, or the budget cannot suffice.
+        """
+        if self.tutor is not None:
+            size = self.config.data.batch_size
+            self.teacher = self.tutor.provide(run, self._images, roles=self.roles, batch_size=size)
+
+    @property
+    def calls(self) -> int:
+        """Samples that the teacher answered so far, over all ranks."""
+        if self.tutor is None:
+            return 0
+        return self.tutor.calls * (1 if self.tutor.counts else self.fabric.world_size)
+
+    def asked(self, method: Method) -> Teacher:
+        """Who answers a method before training: the teacher, or a copy of the student where it needs none."""
+        if self.teacher is not None and method.needs.teacher:
+            return self.teacher
+        itself = SnapshotTeacher(self.student, autocast=self.fabric.autocast)
+        itself.listen(self.roles)
+        return itself
+
+    def choose(self, run: RunDir) -> None:
+        """Make or read the plan of what the budget buys, where one is wanted."""
+        if self.tutor is not None:
+            self.tutor.choose(run, self.config.seed, embed=self._embed, fabric=self.fabric)
+
+    def _embed(self, ids: Tensor) -> Tensor:
+        """Features of the student as it is now; its logits where it has no embedding."""
+        training = self.student.training
+        role = "embedding" if "embedding" in self.student.shapes else "logits"
+        self.student.listen([*self.roles, *({"embedding"} & {role})])
+        self.student.eval()
+        with torch.inference_mode():
+            answers = [self.student(batch.images) for batch in self.judge.batches("train", ids)]
+        self.student.listen(self.roles)
+        self.student.train(training)
+        parts = [answer.logits if role == "logits" else answer.taps[role] for answer in answers]
+        return torch.cat(parts).flatten(1).float().cpu()
+
+    def _open_tutor(self, config: TeacherConfig, *, one_answer: bool) -> Tutor:
+        channels_last = self.config.engine.channels_last
+        source = open_teacher(config, self.data, self.fabric, channels_last=channels_last, student=self.student)
+        return Tutor(source, config, data=self.data, division=self.division, views=self._views, one_answer=one_answer)
 
     def _build_method(self, stage: StageConfig, shapes: Shapes) -> Method | None:
         config = stage.method
-        if config is None or self.teacher is None:
+        if config is None:
             return None
+        if self.teacher is None or self.tutor is None:
+            return config.build(shapes, shapes).to(self.fabric.device)
         method = config.build(shapes, self.teacher.shapes)
         self.data.labels.require(self.teacher.labels, method.needs.labels, who=config.name)
+        if method.needs.group_size is not None and self.tutor.partial:
+            raise ConfigError(
+                f"{config.name} is given groups of {method.needs.group_size} samples, and some of these would have no "
+                f"answer: send all training images, or form groups in the batch (--{config.name}.sampling batch)"
+            )
         return method.to(self.fabric.device)
-
-    def _connect(self) -> None:
-        roles = sorted({role for method in self.methods if method for role in method.needs.roles})
-        self.student.listen(roles)
-        if self.teacher is not None:
-            self.teacher.listen(roles)
 
     def check_teacher(self) -> None:
         """Measure the teacher on the validation split, and refuse one that is no better than chance.
+
+        A teacher whose calls cost is not asked.
 
         Better than chance is: above the share of the largest class by three standard errors.
 
         Raises:
             TeacherError: with both accuracies and what to do.
         """
-        config, facts = self.config.teacher, self.teacher_facts
-        if self.teacher is None or config is None or facts is None:
-            return
-        if self.data.labels.relation(self.teacher.labels) != "same":
-            return  # it has no accuracy on these classes
-        score = self.judge.score(self.teacher, "validation")
-        self.teacher.calls = 0  # calls counts what the student was taught with
-        facts["accuracy"]["validation"] = score.accuracy
+        tutor = self.tutor
+        if tutor is None or not tutor.free or self.data.labels.relation(tutor.source.labels) != "same":
+            return  # asking it costs, or it has no accuracy on these classes
+        score = self.judge.score(tutor.source, "validation")
+        tutor.source.calls = 0  # calls counts what the student was taught with
+        tutor.facts["accuracy"]["validation"] = score.accuracy
         labels = self.judge.labels("validation")
         chance = labels.bincount().max().item() / len(labels)
         bar = chance + 3 * math.sqrt(chance * (1 - chance) / len(labels))
-        if score.accuracy <= bar and not config.allow_bad:
+        if score.accuracy <= bar and not tutor.config.allow_bad:
             raise TeacherError(
                 f"the teacher classifies {score.accuracy:.1%} of the validation images rightly, and chance is "
                 f"{chance:.1%}: check that its weights are the trained ones and its classes in the order of "
@@ -170,15 +206,23 @@ class Session:
             )
 
 
-def _sampler(config: DataConfig, data: Dataset, ids: Tensor, seed: int) -> Sampler:
-    if config.images_per_class is None:
-        return UniformSampler(ids, batch_size=config.batch_size, seed=seed)
+def _sampler(config: RunConfig, data: Dataset, ids: Tensor, method: Method | None) -> Sampler:
+    wanted, groups = config.data, method.needs.group_size if method else None
+    if groups is not None:
+        if wanted.images_per_class is not None:
+            raise ConfigError("batches hold either groups or images_per_class images a class: leave out the latter")
+        return GroupSampler(ids, k=groups, batch_size=wanted.batch_size, seed=config.seed)
+    each = wanted.images_per_class or (method.needs.images_per_class if method else None)
+    if each is None:
+        return UniformSampler(ids, batch_size=wanted.batch_size, seed=config.seed)
+    if wanted.batch_size % each:
+        raise ConfigError(f"the method needs {each} images a class in a batch, got a batch of {wanted.batch_size}")
     return BalancedSampler(
         ids,
         data.train.labels[ids],
-        classes_per_batch=config.batch_size // config.images_per_class,
-        images_per_class=config.images_per_class,
-        seed=seed,
+        classes_per_batch=wanted.batch_size // each,
+        images_per_class=each,
+        seed=config.seed,
     )
 
 

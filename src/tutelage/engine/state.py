@@ -16,6 +16,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from tutelage.engine.meter import Meter
+from tutelage.engine.tutor import Tutor
 from tutelage.errors import DataError
 from tutelage.rundir import RunDir, saving
 
@@ -39,6 +40,9 @@ class Position:
         seconds: Spent training, without validation.
         before: Batches of the stages that are finished.
         calls: Samples the teacher answered.
+        skipped: Samples that learnt from their labels alone, since the teacher had not answered them.
+        drops: Of a plateau schedule: how often the rate was lowered.
+        dropped: Epoch in which that was last done.
         metrics: Size of the metrics file in bytes.
     """
 
@@ -51,6 +55,9 @@ class Position:
     seconds: float = 0.0
     before: int = 0
     calls: int = 0
+    skipped: int = 0
+    drops: int = 0
+    dropped: int = 0
     metrics: int = 0
 
     def next_stage(self) -> None:
@@ -60,6 +67,7 @@ class Position:
             seconds=self.seconds,
             before=self.before + self.step,
             calls=self.calls,
+            skipped=self.skipped,
             metrics=self.metrics,
         )
 
@@ -81,6 +89,7 @@ class State:
         meter: What the next line of metrics will say.
         optimizer: Of the stage.
         method: The wrapped method of the stage, if any.
+        tutor: The teacher, if any: one that follows the student has a state.
     """
 
     fabric: "Fabric"
@@ -90,12 +99,14 @@ class State:
     meter: Meter
     optimizer: Optimizer
     method: nn.Module | None = None
+    tutor: Tutor | None = None
 
     def save(self) -> None:
         """Write the checkpoint atomically; every rank must call it."""
         content: dict[str, Any] = {
             "student": self.student.state_dict(),
             "method": self.method.state_dict() if self.method is not None else None,
+            "teacher": self.tutor.state_dict() if self.tutor is not None else {},
             "optimizer": self.optimizer.state_dict(),
             "precision": self.fabric.strategy.precision.state_dict(),  # the loss scale of fp16
             "position": asdict(self.position),
@@ -120,6 +131,8 @@ class State:
             self.student.load_state_dict(content["student"])
             if self.method is not None:
                 self.method.load_state_dict(content["method"])
+            if self.tutor is not None:
+                self.tutor.load_state_dict(content["teacher"])
             self.optimizer.load_state_dict(content["optimizer"])
             self.fabric.strategy.precision.load_state_dict(content["precision"])
             self.meter.load_state_dict(_moved(content["meters"][rank], self.fabric.device))
@@ -186,4 +199,9 @@ def _set_generators(state: dict[str, Any]) -> None:
 
 
 def _moved(state: dict[str, Any], device: torch.device) -> dict[str, Any]:
-    return {k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in state.items()}
+    def moved(value: Any) -> Any:
+        if isinstance(value, dict):
+            return _moved(value, device)
+        return value.to(device) if isinstance(value, torch.Tensor) else value
+
+    return {name: moved(value) for name, value in state.items()}

@@ -13,12 +13,16 @@ Example:
 
 from tutelage.losses.cc import correlation_congruence
 from tutelage.losses.ckd import all_pairs, comparative, comparative_labels
+from tutelage.losses.cs_kd import cs_kd
 from tutelage.losses.dist import dist
 from tutelage.losses.dkd import dkd
 from tutelage.losses.fitnet import fitnet
+from tutelage.losses.ickd import negative_in_context, positive_in_context
 from tutelage.losses.kd import kd
+from tutelage.losses.label_smoothing import label_smoothing
 from tutelage.losses.logit_mse import logit_mse
 from tutelage.losses.rkd import rkd_angle, rkd_distance
+from tutelage.losses.tf_kd import tf_kd
 from tutelage.losses.vid import vid
 
 __all__ = [
@@ -26,12 +30,17 @@ __all__ = [
     "comparative",
     "comparative_labels",
     "correlation_congruence",
+    "cs_kd",
     "dist",
     "dkd",
     "fitnet",
     "kd",
+    "label_smoothing",
     "logit_mse",
+    "negative_in_context",
+    "positive_in_context",
     "rkd_angle",
     "rkd_distance",
+    "tf_kd",
     "vid",
 ]

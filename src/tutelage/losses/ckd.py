@@ -17,7 +17,7 @@ from tutelage.ops.checks import check_labels, check_paired_logits, check_paired_
 from tutelage.ops.divergences import kl
 from tutelage.ops.precision import upcast, upcast_both
 
-__all__ = ["all_pairs", "comparative", "comparative_labels"]
+__all__ = ["all_pairs", "comparative", "comparative_labels", "contrast", "contrast_gap"]
 
 _COMPARATORS = {"difference": (1.0, -2.0), "sum": (0.25, 0.5), "mixup": (1 / 3, 1 / 3)}
 """Name: (a, b) of E[(u r_i + v r_j)²] = a r_i² + b r_i r_j + a r_j². For mixup λ ~ U(0, 1): E[λ²] = 2 E[λ(1−λ)] = ⅓."""
@@ -64,9 +64,9 @@ def comparative(
         tensor([5.2450])
     """
     check_paired_logits(student_logits, teacher_logits)
-    _check_groups(positives, negatives, student_logits)
-    ours, theirs = upcast_both(student_logits, teacher_logits.detach())
-    return _gap(_contrast(ours, positives, negatives), _contrast(theirs, positives, negatives), distance, temperature)
+    both = upcast_both(student_logits, teacher_logits.detach())
+    ours, theirs = (contrast(x, positives, negatives) for x in both)
+    return contrast_gap(ours, theirs, distance=distance, temperature=temperature)
 
 
 def comparative_labels(
@@ -105,10 +105,9 @@ def comparative_labels(
     """
     check_paired_logits(student_logits, student_logits)
     check_labels(labels, student_logits)
-    _check_groups(positives, negatives, student_logits)
-    ours = upcast(student_logits)
-    truth = F.one_hot(labels, ours.shape[1]).to(ours.dtype)
-    return _gap(_contrast(ours, positives, negatives), _contrast(truth, positives, negatives), distance, temperature)
+    truth = F.one_hot(labels, student_logits.shape[1]).to(student_logits.dtype)
+    ours, theirs = (contrast(x, positives, negatives) for x in (student_logits, truth))
+    return contrast_gap(ours, theirs, distance=distance, temperature=temperature)
 
 
 def all_pairs(
@@ -164,23 +163,75 @@ def all_pairs(
     return value.mean(1)
 
 
-def _contrast(
-    x: Float[Tensor, "n k"], positives: Int64[Tensor, "g p"], negatives: Int64[Tensor, "g m"]
-) -> Float[Tensor, "g k"]:
-    """The mean of the positives minus the mean of the negatives."""
-    return x[positives].mean(1) - x[negatives].mean(1)
+def contrast(
+    x: Float[Tensor, "n ..."],
+    positives: Int64[Tensor, "g p"],
+    negatives: Int64[Tensor, "g m"],
+    *,
+    sides: tuple[float, float] = (1.0, -1.0),
+) -> Float[Tensor, "g ..."]:
+    r"""What a group says: the mean of its positives minus the mean of its negatives.
+
+    .. math:: \Delta = u \, \tfrac1p \sum_{i \in +} x_i + v \, \tfrac1m \sum_{j \in -} x_j, \quad (u, v) = (1, -1)
+
+    Args:
+        x: logits, one-hot labels or features of any shape; a gradient flows back.
+        positives: rows of the batch on the one side of each group.
+        negatives: rows of the batch on the other side.
+        sides: u and v; (½, ½) and (λ, 1 − λ) are the sum and the mixup of the paper's ablation.
+
+    Returns:
+        One contrast per group, shaped as a sample; at least float32.
+
+    Raises:
+        ShapeError: if the groups are not int64 rows of the batch, or not of two sides each.
+
+    Example:
+        >>> contrast(torch.tensor([[1.0], [3.0], [9.0]]), torch.tensor([[0, 1]]), torch.tensor([[2]]))
+        tensor([[-7.]])
+    """
+    _check_groups(positives, negatives, x)
+    wide = upcast(x)
+    return sides[0] * wide[positives].mean(1) + sides[1] * wide[negatives].mean(1)
 
 
-def _gap(ours: Float[Tensor, "g k"], theirs: Float[Tensor, "g k"], distance: str, tau: float) -> Float[Tensor, " g"]:
-    check_positive(temperature=tau)
+def contrast_gap(
+    ours: Float[Tensor, "g k"],
+    theirs: Float[Tensor, "g k"],
+    *,
+    distance: Literal["kl", "mse"] = "kl",
+    temperature: float = 4.0,
+) -> Float[Tensor, " g"]:
+    """How far the student's contrasts of logits are from the teacher's: what :func:`comparative` returns.
+
+    Args:
+        ours: the student's :func:`contrast` of each group.
+        theirs: the teacher's, or that of the one-hot labels; no gradient flows there.
+        distance: as in :func:`comparative`.
+        temperature: as in :func:`comparative`.
+
+    Returns:
+        One loss per group, zero where the contrasts agree; at least float32.
+
+    Raises:
+        ShapeError: if the two are not ``(g, k)`` of one shape.
+        ConfigError: if the distance is unknown or the temperature not above zero.
+
+    Example:
+        >>> contrast_gap(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 0.0]]), distance="mse")
+        tensor([0.5000])
+    """
+    check_paired_logits(ours, theirs)
+    check_positive(temperature=temperature)
+    ours, theirs = upcast_both(ours, theirs.detach())
     if distance == "kl":
-        return tau**2 * kl(theirs / tau, ours / tau)
+        return temperature**2 * kl(theirs / temperature, ours / temperature)
     if distance == "mse":
         return F.mse_loss(ours, theirs, reduction="none").mean(1)
     raise ConfigError(f"distance must be 'kl' or 'mse', got {distance!r}")
 
 
-def _check_groups(positives: Tensor, negatives: Tensor, logits: Tensor) -> None:
+def _check_groups(positives: Tensor, negatives: Tensor, x: Tensor) -> None:
     for name, index in (("positives", positives), ("negatives", negatives)):
         if index.dim() != 2 or index.numel() == 0 or index.dtype != torch.int64:
             raise ShapeError(
@@ -188,9 +239,9 @@ def _check_groups(positives: Tensor, negatives: Tensor, logits: Tensor) -> None:
                 "give at least one group of at least one sample"
             )
         # An accelerator would have to wait for the answer; it raises by itself when the row is looked up.
-        if index.device.type == "cpu" and not bool(((index >= 0) & (index < len(logits))).all()):
+        if index.device.type == "cpu" and not bool(((index >= 0) & (index < len(x))).all()):
             raise ShapeError(
-                f"{name} must be rows from 0 to {len(logits) - 1}, got {int(index.min())} to {int(index.max())}: "
+                f"{name} must be rows from 0 to {len(x) - 1}, got {int(index.min())} to {int(index.max())}: "
                 "index the batch, not the data set"
             )
     if len(positives) != len(negatives):

@@ -23,11 +23,20 @@ class Needs:
         roles: The features it reads, of student and teacher alike.
         compares_samples: Whether a sample's term depends on the other samples of the batch; over several
             ranks the batch is then gathered, with gradient.
+        at_least: Answered samples that a batch must have: with fewer, its terms are left out of that batch.
+        teacher: Whether it needs one; without, it is given the student's own answers, detached.
+        images_per_class: Batches hold so many images of each of their classes, where the user says nothing else.
+        group_size: Batches consist of groups of that many different samples side by side (a sampler of the data
+            forms them); ``None``: of samples.
     """
 
     labels: tuple[Relation, ...] = ("same", "overlap", "disjoint")
     roles: tuple[str, ...] = ()
     compares_samples: bool = False
+    at_least: int = 1
+    teacher: bool = True
+    images_per_class: int | None = None
+    group_size: int | None = None
 
 
 class Method(nn.Module, ABC):
@@ -62,6 +71,8 @@ class MethodConfig(Protocol):
     Attributes:
         name: What the method is called in :data:`tutelage.methods.METHODS`.
         task_weight: The weight of the cross-entropy beside it.
+
+    A config whose method needs no teacher has an attribute ``teacher_free`` that is True.
     """
 
     name: ClassVar[str]

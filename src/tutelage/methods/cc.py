@@ -59,7 +59,7 @@ class CC(Method):
     """
 
     def __init__(self, config: CCConfig) -> None:
-        super().__init__(Needs(roles=(config.role,), compares_samples=True))
+        super().__init__(Needs(roles=(config.role,), compares_samples=True, at_least=2))
         self.config = config
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Term]:

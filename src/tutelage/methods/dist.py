@@ -56,7 +56,7 @@ class DIST(Method):
     """
 
     def __init__(self, config: DISTConfig) -> None:
-        super().__init__(Needs(labels=("same",), compares_samples=True))
+        super().__init__(Needs(labels=("same",), compares_samples=True, at_least=2))
         self.config = config
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Term]:

@@ -12,11 +12,10 @@ Results: benchmarks/digits/README.md
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from tutelage import losses
-from tutelage.errors import ShapeError, UnknownNameError
+from tutelage.methods.adapters import hint_adapter, paired_shapes, same_size
 from tutelage.methods.base import Method, Needs
 from tutelage.ops.checks import check_non_negative
 from tutelage.types import Batch, Outputs, Shapes, Term
@@ -49,19 +48,8 @@ class FitNetConfig:
             UnknownNameError: if one of them has no such feature; names the nearest.
             ShapeError: if one feature is a map and the other a vector.
         """
-        for who, shapes in (("student", student), ("teacher", teacher)):
-            if self.role not in shapes:
-                hint = f"Name its module path, as in --{who}.taps {self.role}=PATH"
-                raise UnknownNameError(f"tap of the {who}", self.role, shapes, hint=hint)
-        ours, theirs = student[self.role], teacher[self.role]
-        if len(ours) != len(theirs) or len(ours) not in (1, 3):
-            raise ShapeError(
-                f"fitnet compares two maps or two vectors, but {self.role!r} is {ours} in the student "
-                f"and {theirs} in the teacher: choose another role or tap"
-            )
-        if len(ours) == 1:
-            return FitNet(self, nn.Sequential(nn.Linear(ours[0], theirs[0]), nn.BatchNorm1d(theirs[0])))
-        return FitNet(self, nn.Sequential(nn.Conv2d(ours[0], theirs[0], 1), nn.BatchNorm2d(theirs[0])))
+        ours, theirs = paired_shapes(self.name, self.role, student, teacher)
+        return FitNet(self, hint_adapter(ours, theirs))
 
 
 class FitNet(Method):
@@ -73,21 +61,12 @@ class FitNet(Method):
     """
 
     def __init__(self, config: FitNetConfig, adapter: nn.Module) -> None:
-        # The adapter's batch norm keeps the weight of 100 stable (without it the hint drowns the labels), and makes
-        # samples depend on each other.
-        super().__init__(Needs(roles=(config.role,), compares_samples=True))
+        # Through the adapter's batch norm samples depend on each other.
+        super().__init__(Needs(roles=(config.role,), compares_samples=True, at_least=2))
         self.config = config
         self.adapter = adapter
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Term]:
         """One term, ``hint``; the larger map is pooled to the size of the smaller."""
-        ours, theirs = _same_size(student.taps[self.config.role], teacher.taps[self.config.role])
+        ours, theirs = same_size(student.taps[self.config.role], teacher.taps[self.config.role])
         return {"hint": Term(losses.fitnet(self.adapter(ours), theirs).mean(), self.config.weight)}
-
-
-def _same_size(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
-    if student.dim() == 2 or student.shape[2:] == teacher.shape[2:]:
-        return student, teacher
-    height = min(student.shape[2], teacher.shape[2])
-    width = min(student.shape[3], teacher.shape[3])
-    return F.adaptive_avg_pool2d(student, (height, width)), F.adaptive_avg_pool2d(teacher, (height, width))

@@ -56,7 +56,7 @@ class RKD(Method):
     """
 
     def __init__(self, config: RKDConfig) -> None:
-        super().__init__(Needs(roles=(config.role,), compares_samples=True))
+        super().__init__(Needs(roles=(config.role,), compares_samples=True, at_least=3))
         self.config = config
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Term]:

@@ -5,6 +5,7 @@ Letters: n samples, c channels, h height, w width, k classes.
 
 import importlib
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 from jaxtyping import Float
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from tutelage.errors import ConfigError, MissingExtraError, TutelageError, UnknownNameError
 from tutelage.models.zoo import ZOO
 
-__all__ = ["HuggingFaceClassifier", "resolve"]
+__all__ = ["HuggingFaceClassifier", "import_function", "resolve"]
 
 FORMS = "A model is zoo:NAME, timm:NAME, hf:NAME_OR_PATH or python:MODULE:FACTORY"
 SCHEMES = ("hf", "python", "timm", "zoo")
@@ -178,6 +179,20 @@ def _set_channels(config: Any, name: str, in_channels: int, pretrained: bool) ->
 
 
 def _python(target: str, num_classes: int, in_channels: int, pretrained: bool) -> nn.Module:
+    return _call(import_function(target), f"python:{target}", num_classes, in_channels, pretrained)
+
+
+def import_function(target: str) -> Callable[..., Any]:
+    """The function or class that ``MODULE:NAME`` names.
+
+    Raises:
+        ConfigError: if it is written otherwise, or the module cannot be imported.
+        UnknownNameError: if the module has no such function.
+
+    Example:
+        >>> import_function("math:sqrt")(9)
+        3.0
+    """
     path, colon, name = target.partition(":")
     if not (path and colon and name):
         raise ConfigError(f"a model of your own is python:MODULE:FACTORY, got 'python:{target}'")
@@ -197,7 +212,8 @@ def _python(target: str, num_classes: int, in_channels: int, pretrained: bool) -
     if not callable(factory):
         known = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
         raise UnknownNameError(f"{path} factory", name, known)
-    return _call(factory, f"python:{target}", num_classes, in_channels, pretrained)
+    function: Callable[..., Any] = factory
+    return function
 
 
 def _call(factory: Any, spec: str, num_classes: int, in_channels: int, pretrained: bool) -> nn.Module:

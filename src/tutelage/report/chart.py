@@ -152,14 +152,14 @@ class Frame:
         path = "L".join(f"{px:.1f} {py:.1f}" for px, py in edge)
         return f'<path class="band {style}" d="M{path}Z"/>'
 
-    def axes(self, below: str, *, unit: str = "") -> str:
-        """Grid lines with their numbers, and a name below."""
+    def axes(self, below: str, *, unit: str = "", across: Sequence[float] = ()) -> str:
+        """Grid lines with their numbers, and a name below; ``across`` in the place of round numbers there."""
         parts = []
         for value in ticks(*self.y, most=max(2, int((self.floor - self.top) / 44))):
             _, py = self.place(self.x[0], value)
             parts.append(f'<path class="grid" d="M{self.left:g} {py:.1f}H{self.end:.1f}"/>')
             parts.append(_text(self.left - 7, py + 4, f"{value:g}{unit}", "tick end"))
-        for value in ticks(*self.x, most=max(2, int((self.end - self.left) / 60))):
+        for value in across or ticks(*self.x, most=max(2, int((self.end - self.left) / 60))):
             px, _ = self.place(value, self.y[0])
             parts.append(_text(px, self.floor + 16, f"{value:g}", "tick middle"))
         parts.append(f'<path class="axis" d="M{self.left:g} {self.floor:g}H{self.end:.1f}"/>')

@@ -1,13 +1,27 @@
 """What the tables show, said in sentences: no more than they show."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 from tutelage.report.groups import Group, Row
 from tutelage.report.runs import ALONE, Run
+from tutelage.report.settings import named, usual
 from tutelage.report.statistics import Estimate
 from tutelage.report.wording import counted, joined, number, shortened, signed
 
-__all__ = ["baselines", "differences", "finding", "repeats", "summary"]
+__all__ = ["baselines", "difference", "differences", "finding", "repeats", "summary", "unnamed"]
+
+
+class HasSettings(Protocol):
+    """A row of a table, or a line of a plot."""
+
+    @property
+    def method(self) -> str:
+        """Name of the method."""
+
+    @property
+    def settings(self) -> Mapping[str, str]:
+        """What its runs share."""
 
 
 def finding(group: Group, places: int) -> str:
@@ -107,11 +121,38 @@ def differences(group: Group) -> list[str]:
         for other in filter(None, (group.baseline(row, method) for method in (ALONE, "kd"))):
             keys = row.differs_from(other)
             if keys:
-                pairs = [(key, *(shortened(each.settings[key], 24) for each in (row, other))) for key in keys]
-                how = joined([f"{key} ({mine}, not {theirs})" for key, mine, theirs in pairs[:4]])
-                more = f" and {counted(len(keys) - 4, 'other setting')}" if len(keys) > 4 else ""
-                notes.append(_opening(f"{_said(row)} differs from {_said(other)} also in {how}{more}."))
+                notes.append(difference(row, other, keys))
     return notes
+
+
+def unnamed(rows: Sequence[HasSettings]) -> list[str]:
+    """Says what a row stands for that names fewer settings than others of its method.
+
+    Example:
+        >>> unnamed([])
+        []
+    """
+    notes = []
+    for method in dict.fromkeys(row.method for row in rows):
+        most = usual([row.settings for row in rows if row.method == method])
+        if most:
+            name = "the student alone" if method == ALONE else method
+            notes.append(_opening(f"{name} has {named(most)} where its name says nothing else."))
+    return notes
+
+
+def difference(row: Row, other: Row, keys: Sequence[str]) -> str:
+    """Says in which settings a row differs from another.
+
+    Args:
+        row: What is compared.
+        other: With what.
+        keys: The settings, as :meth:`tutelage.report.groups.Row.differs_from` finds them.
+    """
+    told = [(key, *(shortened(each.settings.get(key, "unset"), 24) for each in (row, other))) for key in keys[:4]]
+    how = joined([f"{key} ({mine}, not {theirs})" for key, mine, theirs in told])
+    more = f" and {counted(len(keys) - 4, 'other setting')}" if len(keys) > 4 else ""
+    return _opening(f"{_said(row)} differs from {_said(other)} also in {how}{more}.")
 
 
 def repeats(row: Row) -> str:
@@ -143,7 +184,10 @@ def summary(runs: Sequence[Run], groups: Sequence[Group]) -> str:
     data = joined(sorted({group.data for group in groups}))
     seeds = sorted({seed for group in groups for seed in group.seeds})
     begin = f"{counted(len(runs) - unfinished, 'finished run')} on {data}, with {_seeds(seeds)}."
-    return " ".join([begin, *map(_what_was_done, groups), *left])
+    families: dict[tuple[object, ...], list[Group]] = {}
+    for group in groups:
+        families.setdefault((group.data, group.student, group.teacher, group.protocol is None), []).append(group)
+    return " ".join([begin, *map(_what_was_done, families.values()), *left])
 
 
 def _seeds(seeds: Sequence[int]) -> str:
@@ -154,14 +198,18 @@ def _seeds(seeds: Sequence[int]) -> str:
     return f"seeds {joined([str(seed) for seed in seeds])}"
 
 
-def _what_was_done(group: Group) -> str:
+def _what_was_done(groups: Sequence[Group]) -> str:
+    """Of one student under one teacher: a group, or one for each number of calls."""
+    group = max(groups, key=lambda each: len(each.rows))
     ways = sum(not row.alone for row in group.rows)
     how = f" in {counted(ways, 'way')}" if ways > 1 else ""
     student = f"{group.student} ({number(group.parameters)} parameters)"
     if not group.teacher:
         return f"The network {student} was trained without a teacher{how}."
     alone = ", and trained alone" if ways < len(group.rows) else ""
-    return f"The student {student} was taught by {group.teacher}{how}{alone}."
+    calls = sorted({each.protocol.calls for each in groups if each.protocol is not None})
+    after = f", with {joined([number(each) for each in calls])} teacher calls" if calls else ""
+    return f"The student {student} was taught by {group.teacher}{how}{alone}{after}."
 
 
 def _said(row: Row) -> str:

@@ -5,11 +5,15 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from tutelage.report.protocols import FewCalls, few_calls
 from tutelage.report.runs import ALONE, Result, Run, TeacherFacts
 from tutelage.report.settings import differing, labels, settings
 from tutelage.report.statistics import Estimate, estimate, paired
 
 __all__ = ["Group", "Row", "groups_of"]
+
+_Task = tuple[str, str, FewCalls | None]
+"""Data, student and protocol."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,11 +70,27 @@ class Row:
         """Difference in test accuracy at the last epoch, paired by seed."""
         return None if other is None or other is self else paired(self.by_seed(), other.by_seed())
 
+    @property
+    def asks_all(self) -> bool:
+        """Whether nothing keeps the runs from asking as often as their protocol allows: no plan, no lower budget."""
+        every = (few_calls(run) for run in self.runs)
+        budget = self.settings.get("teacher.answers.budget")
+        enough = budget is None or (
+            budget.isdecimal() and all(few is not None and few.calls <= int(budget) for few in every)
+        )
+        return enough and "teacher.answers.plan" not in self.settings
+
     def differs_from(self, other: "Row") -> list[str]:
-        """Settings that both have and that are not equal, other than those of the method and its teacher."""
-        shared = [key for key in self.settings if key in other.settings]
-        common = [key for key in shared if not key.startswith(("method.", "teacher."))]
-        return differing([{key: row.settings[key] for key in common} for row in (self, other)])
+        """Settings that are not equal, other than those of the method, its teacher and stages that one lacks."""
+        if not self.settings or not other.settings:
+            return []  # nobody kept the settings of one
+        keys = differing([self.settings, other.settings])
+        return [key for key in keys if not key.startswith(("method.", "teacher.")) and self._may_have(key, other)]
+
+    def _may_have(self, key: str, other: "Row") -> bool:
+        section = ".".join(key.split(".")[:2]) + "."
+        both = (any(name.startswith(section) for name in row.settings) for row in (self, other))
+        return not key.startswith("stages.") or all(both)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,12 +102,14 @@ class Group:
         teacher: Model of the teacher; empty if there is none.
         student: Model of the student.
         rows: Highest mean first.
+        protocol: How many calls of the teacher all of them may make; None if nothing says so.
     """
 
     data: str
     teacher: str
     student: str
     rows: tuple[Row, ...]
+    protocol: FewCalls | None = None
 
     @cached_property
     def teachers(self) -> tuple[TeacherFacts, ...]:
@@ -132,14 +154,15 @@ class Group:
 def groups_of(runs: Iterable[Run]) -> list[Group]:
     """Sort the finished runs into groups and rows.
 
-    A student alone belongs to every group of its data and model. Runs of one method, one seed and equal
-    settings under teachers of one model but different weights make a group for each teacher.
+    A student alone belongs to every group of its data, protocol and model. Runs of one method, one seed and equal
+    settings under teachers of one model but different weights make a group for each teacher. Each number of teacher
+    calls is a group: what learns from more images is not compared with what learns from fewer.
 
     Args:
         runs: Finished or not.
 
     Returns:
-        The groups: those with a teacher first, then by data, student and teacher.
+        The groups: those with a teacher first, then by data, student, teacher and number of calls.
 
     Example:
         >>> groups_of([])
@@ -147,27 +170,34 @@ def groups_of(runs: Iterable[Run]) -> list[Group]:
     """
     finished = [run for run in runs if run.result is not None]
     split = _split_teachers(finished)
-    taught: defaultdict[tuple[str, str, str], list[Run]] = defaultdict(list)
-    alone: defaultdict[tuple[str, str], list[Run]] = defaultdict(list)
+    taught: defaultdict[tuple[_Task, str], list[Run]] = defaultdict(list)
+    alone: defaultdict[_Task, list[Run]] = defaultdict(list)
     for run in finished:
         result = run.result
         if result is None:
             continue
+        task = (result.data, result.student, few_calls(run))
         if result.method == ALONE:
-            alone[result.data, result.student].append(run)
+            alone[task].append(run)
         else:
-            taught[result.data, result.student, _teacher_name(result, split)].append(run)
-    for data, student in alone:
-        if not any(key[:2] == (data, student) for key in taught):
-            taught[data, student, ""] = []
+            taught[task, _teacher_name(result, split)].append(run)
+    for task in alone:
+        if not any(key[0] == task for key in taught):
+            taught[task, ""] = []
+
+    def order(item: tuple[tuple[_Task, str], list[Run]]) -> tuple[object, ...]:
+        ((data, student, protocol), teacher), _ = item
+        return not teacher, data, student, teacher, (protocol.calls, *protocol) if protocol else ()
+
     return [
         Group(
-            data=data,
-            student=student,
+            data=task[0],
+            student=task[1],
             teacher=teacher,
-            rows=_rows([*members, *alone[data, student]], "student" if teacher else "network"),
+            rows=_rows([*members, *alone[task]], "student" if teacher else "network"),
+            protocol=task[2],
         )
-        for (data, student, teacher), members in sorted(taught.items(), key=lambda item: (not item[0][2], item[0]))
+        for (task, teacher), members in sorted(taught.items(), key=order)
     ]
 
 

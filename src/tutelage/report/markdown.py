@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 
-from tutelage.report.findings import baselines, differences, finding, repeats
+from tutelage.report.calls import CallsChart, charts_of
+from tutelage.report.calls_table import CALLS_LEGEND, calls_finding, calls_notes, calls_tables, calls_title
+from tutelage.report.findings import baselines, differences, finding, repeats, unnamed
 from tutelage.report.groups import Group, groups_of
 from tutelage.report.runs import Run
 from tutelage.report.table import COLUMNS, Cell, group_title, table_of
 from tutelage.report.wording import counted
 
-__all__ = ["markdown"]
+__all__ = ["markdown", "markdown_calls"]
 
 _LEGEND = (
     "± is half the width of the 95 % interval of the mean over n seeds (Student’s t), spread their standard "
@@ -31,11 +33,40 @@ def markdown(runs: Sequence[Run]) -> str:
     parts = [part for group in groups for part in _group(group)]
     if groups:
         parts.append(_LEGEND)
+    return "\n\n".join([*parts, *_unfinished(runs)]) + "\n"
+
+
+def markdown_calls(runs: Sequence[Run]) -> str:
+    """Accuracy against teacher calls: a column for each number of calls, then what the signs mean.
+
+    Args:
+        runs: Finished or not; without any under a protocol of few calls, the tables are those of :func:`markdown`.
+
+    Example:
+        >>> markdown_calls([Run(name="a", config={}, result=None)])
+        '1 run is unfinished and not in the table.\\n'
+    """
+    charts = charts_of(groups_of(runs))
+    if not charts:
+        return markdown(runs)
+    parts = [part for chart in charts for part in _chart(chart)]
+    return "\n\n".join([*parts, CALLS_LEGEND, *_unfinished(runs)]) + "\n"
+
+
+def _unfinished(runs: Sequence[Run]) -> list[str]:
     unfinished = sum(not run.finished for run in runs)
-    if unfinished:
-        verb = "is" if unfinished == 1 else "are"
-        parts.append(f"{counted(unfinished, 'run')} {verb} unfinished and not in the table.")
-    return "\n\n".join(parts) + "\n"
+    verb = "is" if unfinished == 1 else "are"
+    return [f"{counted(unfinished, 'run')} {verb} unfinished and not in the table."] if unfinished else []
+
+
+def _chart(chart: CallsChart) -> list[str]:
+    parts = [f"**{_plain(calls_title(chart))}**"]
+    for table in calls_tables(chart):
+        rows = [[table.title, *(counted(n, "call") for n in chart.sizes)], [":--", *("--:" for _ in chart.sizes)]]
+        rows += [[_plain(line.label), *map(_cell, cells)] for line, cells in table.lines]
+        parts.append("\n".join(f"| {' | '.join(row)} |" for row in rows))
+    said = " ".join(filter(None, [calls_finding(chart), *calls_notes(chart)]))
+    return [*parts, _plain(said)]
 
 
 def _group(group: Group) -> list[str]:
@@ -44,7 +75,7 @@ def _group(group: Group) -> list[str]:
     for line in table.lines:
         name = _plain(line.label)
         rows.append([f"**{name}** (best)" if line.best else name, *(_cell(line.cells[key]) for key in table.columns)])
-    notes = [*baselines(group), *differences(group), *filter(None, map(repeats, group.rows))]
+    notes = [*unnamed(group.rows), *baselines(group), *differences(group), *filter(None, map(repeats, group.rows))]
     said = " ".join(filter(None, [finding(group, table.places), *notes]))
     lines = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     return [f"**{_plain(group_title(group))}**", lines, *([_plain(said)] if said else [])]

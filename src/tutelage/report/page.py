@@ -5,16 +5,19 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from tutelage.report.findings import baselines, differences, finding, repeats, summary
+from tutelage.report.calls import CallsChart, charts_of
+from tutelage.report.calls_plot import calls_plot, calls_styles
+from tutelage.report.calls_table import CALLS_LEGEND, calls_finding, calls_notes, calls_tables, calls_title
+from tutelage.report.findings import baselines, differences, finding, repeats, summary, unnamed
 from tutelage.report.groups import Group, groups_of
-from tutelage.report.markdown import markdown
+from tutelage.report.markdown import markdown, markdown_calls
 from tutelage.report.plots import learning_curves, loss_terms, seed_range, seeds_strip, styles_of
 from tutelage.report.runs import Run, load_runs
 from tutelage.report.table import COLUMNS, Line, Table, group_title, table_of
-from tutelage.report.wording import NOTHING, percent
+from tutelage.report.wording import NOTHING, counted, percent
 from tutelage.rundir import saving
 
-__all__ = ["markdown_table", "write_page"]
+__all__ = ["markdown_curve", "markdown_table", "write_page"]
 
 Places = Path | str | Sequence[Path | str]
 
@@ -70,6 +73,26 @@ def markdown_table(runs: Places) -> str:
     return markdown(load_runs(runs))
 
 
+def markdown_curve(runs: Places) -> str:
+    """Accuracy against teacher calls as Markdown: accuracy, gain over KD, and calls needed to equal KD.
+
+    Args:
+        runs: A directory, or several, that hold run directories at any depth; those under the protocol
+            few-teacher-calls are shown, and without any of them the tables are those of :func:`markdown_table`.
+
+    Raises:
+        DataError: if there is no run, or a file of a run is damaged.
+
+    Example:
+        >>> import json, tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> _ = (folder / "config.json").write_text(json.dumps({"format": "tutelage-run/1", "seed": 0}))
+        >>> markdown_curve(folder)
+        '1 run is unfinished and not in the table.\\n'
+    """
+    return markdown_calls(load_runs(runs))
+
+
 def _render(runs: Sequence[Run], title: str) -> str:
     from jinja2 import Environment, StrictUndefined
 
@@ -79,11 +102,25 @@ def _render(runs: Sequence[Run], title: str) -> str:
     return template.render(
         title=title,
         summary=summary(runs, groups),
+        charts=[_chart(chart) for chart in charts_of(groups) if len(chart.sizes) > 1],
+        calls_legend=CALLS_LEGEND,
         groups=[_group(group) for group in groups],
         unfinished=[_unfinished(run) for run in runs if not run.finished],
         headings=COLUMNS,
         period=_period(runs),
     )
+
+
+def _chart(chart: CallsChart) -> dict[str, Any]:
+    return {
+        "title": calls_title(chart),
+        "finding": calls_finding(chart),
+        "curves": [(name, calls_plot(chart, width)) for name, width in (("wide", 860.0), ("narrow", 360.0))],
+        "columns": [counted(calls, "call") for calls in chart.sizes],
+        "tables": calls_tables(chart),
+        "styles": calls_styles(chart),
+        "notes": calls_notes(chart),
+    }
 
 
 def _group(group: Group) -> dict[str, Any]:
@@ -104,12 +141,14 @@ def _group(group: Group) -> dict[str, Any]:
         "lines": [_line(line, group, styles) for line in table.lines],
         "range": (percent(low, 1), percent(high, 1)) if several else None,
         "notes": [
+            *unnamed(group.rows),
             *baselines(group),
             *differences(group),
             *filter(None, map(repeats, group.rows)),
             *_speed(group),
         ],
         "curves": [(name, learning_curves(group, width)) for name, width in (("wide", 860.0), ("narrow", 360.0))],
+        "folded": group.protocol is not None,  # one of several numbers of calls: their plots of terms are many
         "panels": [panel | {"stage": panel["stage"] if len(stages) > 1 else ""} for panel in panels],
         "sources": _sources(group, table),
     }

@@ -1,14 +1,14 @@
-"""The three plots of the report: seeds in a row of the table, learning curves, sizes of the loss terms."""
+"""The plots of a group: seeds in a row of the table, learning curves, sizes of the loss terms."""
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from tutelage.report.chart import Frame, svg
 from tutelage.report.groups import Group, Row
 from tutelage.report.runs import Measured
 
-__all__ = ["Curve", "curve_of", "learning_curves", "loss_terms", "seed_range", "seeds_strip", "styles_of"]
+__all__ = ["Curve", "Named", "curve_of", "learning_curves", "loss_terms", "seed_range", "seeds_strip", "styles_of"]
 
 _COLOURS = 6
 _STRIP = (136.0, 22.0)
@@ -16,7 +16,19 @@ _EARLY = 0.3  # of the epochs; what is lower than all that follows may leave the
 _BINS = 60  # of a loss term over training
 
 
-def styles_of(rows: Sequence[Row]) -> dict[str, str]:
+class Named(Protocol):
+    """What a line is drawn for."""
+
+    @property
+    def label(self) -> str:
+        """Its name."""
+
+    @property
+    def alone(self) -> bool:
+        """Whether it is the student without a teacher."""
+
+
+def styles_of(rows: Sequence[Named]) -> dict[str, str]:
     """Colour and dashes by label: grey for the student alone, the others in the order of their names.
 
     After six methods the colours return with other dashes, so that no two of the first 24 look the same.

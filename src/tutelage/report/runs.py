@@ -43,7 +43,10 @@ class Terms(NamedTuple):
 
 
 class TeacherFacts(NamedTuple):
-    """What a result says of its teacher; an accuracy that nobody measured is None."""
+    """What a result says of its teacher; what nobody measured or kept is None.
+
+    ``calls`` counts the samples sent, ``skipped`` those that were trained without an answer.
+    """
 
     model: str
     parameters: int | None
@@ -51,6 +54,9 @@ class TeacherFacts(NamedTuple):
     validation: float | None
     test: float | None
     calls: int
+    cost: float | None = None
+    budget: int | None = None
+    skipped: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,6 +230,9 @@ def _teacher(fields: Fields) -> TeacherFacts:
         validation=measured("validation"),
         test=measured("test"),
         calls=fields.count("calls"),
+        cost=fields.number("cost") if fields.has("cost") else None,
+        budget=fields.count("budget") if fields.has("budget") else None,
+        skipped=fields.count("skipped") if fields.has("skipped") else 0,
     )
 
 

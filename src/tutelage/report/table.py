@@ -1,15 +1,15 @@
 """The table of a group, as texts: what the page and the Markdown both show."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from tutelage.report.groups import Group, Row
-from tutelage.report.runs import ALONE
+from tutelage.report.runs import ALONE, TeacherFacts
 from tutelage.report.statistics import Estimate
-from tutelage.report.wording import NOTHING, decimals, number, percent, signed, with_interval
+from tutelage.report.wording import NOTHING, counted, decimals, number, percent, signed, with_interval
 
-__all__ = ["COLUMNS", "Cell", "Line", "Table", "group_title", "table_of"]
+__all__ = ["COLUMNS", "Cell", "Line", "Table", "gain_cell", "group_title", "table_of"]
 
 COLUMNS: Mapping[str, str] = {
     "last": "Test, last epoch (%)",
@@ -21,6 +21,9 @@ COLUMNS: Mapping[str, str] = {
     "parameters": "Parameters",
     "speed": "Images/s",
     "calls": "Teacher calls",
+    "answers": "Answers used",
+    "unanswered": "Without answer",
+    "cost": "Cost",
     "seconds": "Seconds",
 }
 """The columns after the name of the row; one without any value is left out."""
@@ -71,9 +74,22 @@ def group_title(group: Group) -> str:
     Example:
         >>> group_title(Group(data="digits", teacher="zoo:big", student="zoo:small", rows=()))
         'zoo:small taught by zoo:big on digits'
+        >>> from tutelage.report.protocols import FewCalls
+        >>> few = FewCalls(2000, 0.2, "ignore")
+        >>> group_title(Group(data="digits", teacher="zoo:big", student="zoo:small", rows=(), protocol=few))
+        'zoo:small taught by zoo:big on digits: 1,600 teacher calls (a subset of 2,000 images)'
     """
     taught = f" taught by {group.teacher}" if group.teacher else " without a teacher"
-    return f"{group.student}{taught} on {group.data}"
+    title, protocol = f"{group.student}{taught} on {group.data}", group.protocol
+    if protocol is None:
+        return title
+    subset = f"a subset of {counted(protocol.subset_size, 'image')}"
+    others = ", the others by label" if protocol.unused == "labels" else ""
+    return (
+        f"{title}: {counted(protocol.calls, 'teacher call')} ({subset}{others})"
+        if group.teacher
+        else (f"{title}: {subset}{others}")
+    )
 
 
 def table_of(group: Group) -> Table:
@@ -91,24 +107,49 @@ def table_of(group: Group) -> Table:
 
 
 def _line(row: Row, group: Group, places: int) -> Line:
-    calls = row.mean(lambda result: result.teacher.calls if result.teacher is not None else 0)
-    taught = any(result.teacher is not None for result in row.results)
     cells = {
         "last": Cell(with_interval(row.last, places)),
         "n": Cell(str(row.last.count)),
         "spread": Cell(percent(row.last.spread, places)),
         "best": Cell(with_interval(row.best, places)),
-        "over_alone": _gain(row.gain_over(group.baseline(row, ALONE)), places),
-        "over_kd": _gain(row.gain_over(group.baseline(row, "kd")), places),
+        "over_alone": gain_cell(row.gain_over(group.baseline(row, ALONE)), places),
+        "over_kd": gain_cell(row.gain_over(group.baseline(row, "kd")), places),
         "parameters": Cell(number(row.mean(lambda result: result.parameters))),
         "speed": Cell(number(row.mean(lambda result: result.images_per_second))),
-        "calls": Cell(number(round(calls)) if taught and not row.alone else NOTHING),
+        **_asking(row, group),
         "seconds": Cell(number(row.mean(lambda result: result.seconds))),
     }
     return Line(label=row.label, row=row, best=row is group.winner, cells=cells)
 
 
-def _gain(gain: Estimate | None, places: int) -> Cell:
+def _asking(row: Row, group: Group) -> dict[str, Cell]:
+    """What was sent in these runs, what they learnt from whenever it was sent, and what it cost."""
+    cells = dict.fromkeys(("calls", "answers", "unanswered", "cost"), Cell(NOTHING))
+    teachers = [result.teacher for result in row.results if result.teacher is not None]
+    if row.alone or not teachers:
+        return cells
+
+    def mean(value: Callable[[TeacherFacts], float]) -> float:
+        return sum(map(value, teachers)) / len(teachers)
+
+    cells["calls"] = Cell(number(round(mean(lambda teacher: teacher.calls))))
+    if group.protocol is not None and row.asks_all:
+        cells["answers"] = Cell(number(group.protocol.calls))
+    if skipped := mean(lambda teacher: teacher.skipped):
+        cells["unanswered"] = Cell(number(round(skipped)))
+    cost = mean(lambda teacher: teacher.cost or 0.0)
+    if cost or "teacher.answers.price_per_call" in row.settings:
+        cells["cost"] = Cell(number(cost))
+    return cells
+
+
+def gain_cell(gain: Estimate | None, places: int) -> Cell:
+    """A difference in points, marked if its interval excludes 0.
+
+    Example:
+        >>> gain_cell(Estimate(0.01, 0.005, 0.002, 3), 1).call, gain_cell(Estimate(0.01, 0.05, 0.02, 3), 1).call
+        ('better', '')
+    """
     if gain is None or not gain.excludes_zero:
         return Cell(signed(gain, places))
     return Cell(signed(gain, places), "better" if gain.mean > 0 else "worse")

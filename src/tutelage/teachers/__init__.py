@@ -2,10 +2,16 @@
 
 from tutelage.teachers.budgeted import BudgetedTeacher
 from tutelage.teachers.cached import CachedTeacher
+from tutelage.teachers.callable import CallableTeacher
+from tutelage.teachers.http import HttpTeacher
 from tutelage.teachers.ledger import Call, Ledger
 from tutelage.teachers.live import LiveTeacher
+from tutelage.teachers.moving import EMATeacher, MovingTeacher, SnapshotTeacher
+from tutelage.teachers.planning import balanced_plan, k_centre_plan, random_plan
 from tutelage.teachers.protocol import Teacher
 from tutelage.teachers.rows import Content
+from tutelage.teachers.selecting import ChosenTeacher, FixedViewTeacher
+from tutelage.teachers.server import TeacherServer, serve
 from tutelage.teachers.store import AnswerStore, Subject
 from tutelage.teachers.upkeep import Stats, Verified, fill, merge, prune, stats, verify
 
@@ -14,16 +20,28 @@ __all__ = [
     "BudgetedTeacher",
     "CachedTeacher",
     "Call",
+    "CallableTeacher",
+    "ChosenTeacher",
     "Content",
+    "EMATeacher",
+    "FixedViewTeacher",
+    "HttpTeacher",
     "Ledger",
     "LiveTeacher",
+    "MovingTeacher",
+    "SnapshotTeacher",
     "Stats",
     "Subject",
     "Teacher",
+    "TeacherServer",
     "Verified",
+    "balanced_plan",
     "fill",
+    "k_centre_plan",
     "merge",
     "prune",
+    "random_plan",
+    "serve",
     "stats",
     "verify",
 ]

@@ -8,8 +8,8 @@ from torch import Tensor
 from tutelage.errors import ConfigError
 from tutelage.labels import LabelSpace
 from tutelage.teachers.ledger import Ledger
-from tutelage.teachers.protocol import Teacher
-from tutelage.teachers.rows import distinct, pick
+from tutelage.teachers.protocol import CutOffError, Teacher
+from tutelage.teachers.rows import distinct, pick, silence, spread
 from tutelage.types import Batch, Outputs, Shapes
 
 __all__ = ["BudgetedTeacher"]
@@ -23,7 +23,7 @@ class BudgetedTeacher:
     Args:
         inner: The teacher that costs.
         ledger: Where calls are counted.
-        budget: The most distinct (id, view) that are ever sent.
+        budget: The most distinct (id, view) that are ever sent; ``None`` only counts them.
         price: Of one call.
         exhausted: ``"error"`` refuses a batch that does not fit whole; ``"skip"`` answers what it may, and
             ``known`` is False elsewhere.
@@ -55,18 +55,18 @@ class BudgetedTeacher:
         inner: Teacher,
         ledger: Ledger,
         *,
-        budget: int,
+        budget: int | None,
         price: float = 0.0,
         exhausted: str = "error",
     ) -> None:
-        if budget < 1:
+        if budget is not None and budget < 1:
             raise ConfigError(f"a budget of teacher calls must be at least 1, got {budget}: leave the teacher out")
         if not 0.0 <= price < float("inf"):
             raise ConfigError(f"the price of a teacher call must be 0 or more, got {price}")
         if exhausted not in ("error", "skip"):
             raise ConfigError(f"exhausted must be 'error' or 'skip', got {exhausted!r}")
         ledger.bind(inner.fingerprint)
-        if len(ledger) > budget:
+        if budget is not None and len(ledger) > budget:
             raise ConfigError(
                 f"the ledger {ledger.path} already holds {len(ledger)} calls, more than the budget of {budget}: "
                 f"raise the budget"
@@ -108,25 +108,26 @@ class BudgetedTeacher:
         allowed = self._ledger.reserve(ids, views, budget=self._budget, cost=self._price, partly=self.partial)
         index = allowed.nonzero()[:, 0]
         if not len(index):
-            return self._silent(batch)
-        answer = self._inner(pick(single, index))
+            return silence(batch, self._inner.shapes, self._roles)
+        try:
+            answer = self._inner(pick(single, index))
+        except CutOffError as error:
+            known = error.answer.known
+            if known is not None:
+                done = index[known.cpu()]
+                self._ledger.pay(ids[done], views[done])
+                self.calls += len(done)
+            raise CutOffError(str(error), self._placed(error.answer, allowed, which)) from error
         self._ledger.pay(ids[index], views[index])
         self.calls += len(index)
-        device = answer.logits.device
-        place = torch.cumsum(allowed, 0) - 1  # of a single sample among those that were sent
-        known, source = allowed[which].to(device), place[which].clamp_min(0).to(device)
-        logits = _spread(answer.logits, source, known)
-        taps = {role: _spread(value, source, known) for role, value in answer.taps.items()}
-        return Outputs(logits, taps, known if self.partial else None)
+        whole = self._placed(answer, allowed, which)
+        return whole if self.partial else Outputs(whole.logits, whole.taps)
 
-    def _silent(self, batch: Batch) -> Outputs:
-        n, device, shapes = len(batch.ids), batch.images.device, self._inner.shapes
-        taps = {role: torch.zeros(n, *shapes[role], device=device) for role in self._roles}
-        known = torch.zeros(n, dtype=torch.bool, device=device)
-        return Outputs(torch.zeros(n, len(self.labels), device=device), taps, known)
-
-
-def _spread(value: Tensor, source: Tensor, known: Tensor) -> Tensor:
-    """Row ``source`` for each sample, zero where there is none."""
-    mask = known.view(-1, *[1] * (value.ndim - 1))
-    return torch.where(mask, value[source], torch.zeros((), dtype=value.dtype, device=value.device))
+    def _placed(self, answer: Outputs, allowed: Tensor, which: Tensor) -> Outputs:
+        """The answer to each sample of a batch, from that to the single ones that were sent."""
+        device, place = answer.logits.device, (torch.cumsum(allowed, 0) - 1).clamp_min(0)
+        sent = allowed.to(device)
+        if answer.known is not None:
+            sent = sent & answer.known[place.to(device)]
+        which = which.to(device)
+        return spread(answer, place.to(device)[which], sent[which])

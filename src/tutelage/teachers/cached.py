@@ -7,7 +7,7 @@ from torch import Tensor
 
 from tutelage.errors import ConfigError, DataError, UnknownNameError
 from tutelage.labels import LabelSpace
-from tutelage.teachers.protocol import Teacher
+from tutelage.teachers.protocol import CutOffError, Teacher
 from tutelage.teachers.rows import distinct, pick
 from tutelage.teachers.store import AnswerStore
 from tutelage.types import Batch, Outputs, Shapes
@@ -123,16 +123,22 @@ class CachedTeacher:
             if not len(missing.ids):
                 return
             self._store.check_room(len(missing.ids))
-            answer = self._inner(missing)
-            if answer.known is not None:
-                index = answer.known.nonzero()[:, 0]
-                missing = pick(missing, index)
-                taps = {role: value[index] for role, value in answer.taps.items()}
-                answer = Outputs(answer.logits[index], taps)
-            if not len(missing.ids):
-                return
-            self.calls += len(missing.ids)
-            self._store.put(missing.ids.cpu(), missing.views.cpu(), self._store.subject.content.encode(answer))
+            try:
+                self._keep(missing, self._inner(missing))
+            except CutOffError as error:
+                self._keep(missing, error.answer)
+                raise
+
+    def _keep(self, asked: Batch, answer: Outputs) -> None:
+        """Put what was answered on disk."""
+        if answer.known is not None:
+            index = answer.known.nonzero()[:, 0]
+            asked = pick(asked, index)
+            answer = Outputs(answer.logits[index], {role: value[index] for role, value in answer.taps.items()})
+        if not len(asked.ids):
+            return
+        self.calls += len(asked.ids)
+        self._store.put(asked.ids.cpu(), asked.views.cpu(), self._store.subject.content.encode(answer))
 
 
 def _zeroed(logits: Tensor, known: Tensor) -> Tensor:

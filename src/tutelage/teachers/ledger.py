@@ -19,6 +19,9 @@ from tutelage.rundir import write_error
 
 __all__ = ["Call", "Ledger"]
 
+_PATIENCE = 60.0
+"""Seconds to wait for other processes: for them to write a few hundred rows, and for the disk."""
+
 _TABLES = """
 CREATE TABLE IF NOT EXISTS subject (name TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS calls (
@@ -109,7 +112,7 @@ class Ledger:
         ids: Int64[Tensor, " n"],
         views: Int64[Tensor, " n"],
         *,
-        budget: int,
+        budget: int | None,
         cost: float = 0.0,
         partly: bool = False,
     ) -> Bool[Tensor, " n"]:
@@ -120,7 +123,7 @@ class Ledger:
         Args:
             ids: Rows of the samples.
             views: Their views.
-            budget: The most rows that the ledger may ever hold.
+            budget: The most rows that the ledger may ever hold; ``None``: as many as there are.
             cost: Price of one.
             partly: Whether to reserve the first ones when not all can be, rather than raise.
 
@@ -132,7 +135,7 @@ class Ledger:
             find = "SELECT 1 FROM calls WHERE id = ? AND view = ?"
             held = {pair for pair in pairs if connection.execute(find, pair).fetchone()}
             new = [pair for pair in dict.fromkeys(pairs) if pair not in held]
-            room = max(budget - _count(connection), 0)
+            room = len(new) if budget is None else max(budget - _count(connection), 0)
             if len(new) > room and not partly:
                 raise BudgetError(
                     f"the budget of {budget} teacher calls has {room} left and this batch needs {len(new)}; none of "
@@ -153,6 +156,18 @@ class Ledger:
                 "UPDATE calls SET state = 'paid', paid_at = ? WHERE id = ? AND view = ? AND state = 'reserved'",
                 [(time.time(), *pair) for pair in zip(ids.tolist(), views.tolist(), strict=True)],
             )
+
+    def holds(self, ids: Int64[Tensor, " n"], views: Int64[Tensor, " n"]) -> Bool[Tensor, " n"]:
+        """Which of these are noted already: to send them again is not counted again.
+
+        Args:
+            ids: Rows of the samples.
+            views: Their views.
+        """
+        with self._transaction() as connection:
+            held = set(connection.execute("SELECT id, view FROM calls"))
+        pairs = zip(ids.tolist(), views.tolist(), strict=True)
+        return torch.tensor([pair in held for pair in pairs], dtype=torch.bool)
 
     def __len__(self) -> int:
         with self._transaction() as connection:
@@ -197,12 +212,24 @@ class Ledger:
         """The connection of this process: SQLite forbids to carry one over a fork."""
         process = os.getpid()
         if process not in self._connections:
-            # The wait for other processes is theirs to write a few hundred rows, and the disk's.
-            connection = sqlite3.connect(self.path, timeout=60, isolation_level=None, check_same_thread=False)
-            connection.execute("PRAGMA journal_mode = WAL")
+            connection = sqlite3.connect(self.path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
+            _write_ahead(connection)
             connection.execute("PRAGMA synchronous = FULL")
             self._connections[process] = connection
         return self._connections[process]
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Switch to the journal that lets others read: of processes that do so at once, SQLite lets only one not fail."""
+    latest = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > latest:
+                raise
+            time.sleep(0.005)
 
 
 def _count(connection: sqlite3.Connection) -> int:

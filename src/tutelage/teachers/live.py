@@ -21,6 +21,7 @@ class LiveTeacher:
         network: The teacher; it is put into eval mode and its weights no longer require gradients.
         batch_size: Largest number of images it sees at once; ``None`` for the whole batch.
         autocast: Makes the context it computes in, so that it runs in the student's precision.
+        precision: Name of that precision; answers in another than ``"32"`` have a fingerprint of their own.
 
     Raises:
         ConfigError: if the batch size is not positive.
@@ -42,16 +43,22 @@ class LiveTeacher:
         *,
         batch_size: int | None = None,
         autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
+        precision: str = "32",
     ) -> None:
         if batch_size is not None and batch_size < 1:
             raise ConfigError(f"the teacher's batch size must be at least 1, got {batch_size}")
         self.labels: LabelSpace = network.labels
-        self.fingerprint: str = network.fingerprint()
+        self.fingerprint: str = network.fingerprint() + ("" if precision == "32" else f"-{precision}")
         self.calls = 0
         self._network = network.eval().requires_grad_(False)
         self._run: nn.Module = self._network
         self._batch_size = batch_size
         self._autocast = autocast
+
+    @property
+    def network(self) -> Network:
+        """The network that answers."""
+        return self._network
 
     @property
     def shapes(self) -> Shapes:

@@ -3,10 +3,24 @@
 from collections.abc import Iterable
 from typing import Protocol, runtime_checkable
 
+from tutelage.errors import TeacherError
 from tutelage.labels import LabelSpace
 from tutelage.types import Batch, Outputs, Shapes
 
-__all__ = ["Teacher"]
+__all__ = ["CutOffError", "Teacher"]
+
+
+class CutOffError(TeacherError):
+    """A teacher failed in the middle of a batch: what it had answered must not be lost, since it may have cost.
+
+    Args:
+        message: What happened.
+        answer: To the whole batch; ``known`` says which samples were answered.
+    """
+
+    def __init__(self, message: str, answer: Outputs) -> None:
+        super().__init__(message)
+        self.answer = answer
 
 
 @runtime_checkable

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
 from tutelage.errors import ConfigError, ShapeError, TeacherError
-from tutelage.types import Batch, Outputs
+from tutelage.types import Batch, Outputs, Shapes
 
-__all__ = ["Content", "distinct", "pick"]
+__all__ = ["Content", "distinct", "pick", "silence", "spread"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,3 +158,32 @@ def pick(batch: Batch, index: Int64[Tensor, " m"]) -> Batch:
     """
     parts: Iterable[Tensor] = (part.index_select(0, index.to(part.device)) for part in batch)
     return Batch(*parts)
+
+
+def silence(batch: Batch, shapes: Shapes, roles: Iterable[str]) -> Outputs:
+    """No answer to any sample of a batch.
+
+    Example:
+        >>> one = torch.tensor([7, 8])
+        >>> silence(Batch(one, one, one, one), {"logits": (3,)}, []).known
+        tensor([False, False])
+    """
+    n, device = len(batch.ids), batch.images.device
+    logits, *taps = (torch.zeros(n, *shapes[role], device=device) for role in ("logits", *roles))
+    return Outputs(logits, dict(zip(roles, taps, strict=True)), torch.zeros(n, dtype=torch.bool, device=device))
+
+
+def spread(answer: Outputs, source: Int64[Tensor, " n"], known: Bool[Tensor, " n"]) -> Outputs:
+    """Row ``source`` of an answer for each sample, zero where it is not known.
+
+    Example:
+        >>> answer = Outputs(torch.tensor([[1.0], [2.0]]), {})
+        >>> spread(answer, torch.tensor([1, 0, 1]), torch.tensor([True, False, True])).logits.flatten()
+        tensor([2., 0., 2.])
+    """
+
+    def rows(value: Tensor) -> Tensor:
+        mask = known.view(-1, *[1] * (value.ndim - 1))
+        return torch.where(mask, value[source], torch.zeros((), dtype=value.dtype, device=value.device))
+
+    return Outputs(rows(answer.logits), {role: rows(value) for role, value in answer.taps.items()}, known)

@@ -1,0 +1,85 @@
+"""Many runs as one piece of work: what is finished is not repeated, what was stopped goes on, and others may help."""
+
+import fcntl
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tutelage.engine.codec import from_json, to_json
+from tutelage.engine.config import RunConfig
+from tutelage.engine.run import resume, start
+from tutelage.errors import RunError
+from tutelage.rundir import RunDir, write_error
+
+__all__ = ["run_grid"]
+
+
+def run_grid(
+    cells: Mapping[str, RunConfig], folder: Path, *, tell: Callable[[str], None] = lambda line: None
+) -> list[str]:
+    """Carry out every cell that is not finished.
+
+    Several processes, or machines with a common disk, can work on one folder: each takes cells that no other has.
+
+    Args:
+        cells: Name → run.
+        folder: Of the runs, one directory a cell.
+        tell: Is given a line for each cell that was carried out.
+
+    Returns:
+        The cells that other processes were still at when this one found nothing more to do.
+
+    Raises:
+        RunError: if a cell's directory holds a run with other settings; nothing is carried out then.
+        TutelageError: whatever stops a run.
+    """
+    for name, config in cells.items():
+        _check_same(folder / name, config)
+    taken = []
+    for number, (name, config) in enumerate(cells.items(), start=1):
+        path = folder / name
+        with _claimed(folder / ".claims", name) as mine:
+            if RunDir(path).finished:
+                continue
+            if not mine:
+                taken.append(name)
+                continue
+            result = resume(path) if (path / "config.json").exists() else start(config, path)
+        tell(f"[{number}/{len(cells)}] {name}: {_summary(result)}")
+    return [name for name in taken if not RunDir(folder / name).finished]
+
+
+def _summary(result: Mapping[str, Any]) -> str:
+    return f"test accuracy {result['accuracy']['last']['test']:.1%}, {result['seconds']:.1f} s"
+
+
+def _check_same(path: Path, config: RunConfig) -> None:
+    """The run on disk must be this one: a setting that was not there yet when it was written has its default."""
+    if not (path / "config.json").exists():
+        return
+    held = to_json(from_json(RunDir(path).read_json("config.json")))
+    wanted = to_json(from_json(to_json(config)))
+    if held != wanted:
+        wrong = sorted(key for key in {*held, *wanted} if held.get(key) != wanted.get(key))
+        raise RunError(
+            f"{path} holds a run with other settings (they differ in {', '.join(wrong)}): choose another --out, or "
+            f"delete that run"
+        )
+
+
+@contextmanager
+def _claimed(folder: Path, name: str) -> Iterator[bool]:
+    """Whether this process has the cell to itself; a lock of the system ends with the process, however it ends."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / name).open("w")
+    except OSError as error:
+        raise write_error(folder / name, error) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True

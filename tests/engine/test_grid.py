@@ -1,0 +1,59 @@
+"""Grids: nothing twice, nothing lost, and no two processes at one cell."""
+
+import dataclasses
+import fcntl
+import json
+
+import pytest
+
+from tutelage.engine import run_grid
+from tutelage.errors import RunError
+
+
+@pytest.fixture
+def cells(tiny):
+    return {f"ce-seed{seed}": tiny(seed=seed) for seed in range(3)}
+
+
+def finished(folder, name):
+    return (folder / name / "result.json").stat().st_mtime_ns
+
+
+def test_a_finished_cell_is_not_repeated(cells, tmp_path):
+    told = []
+    assert run_grid(cells, tmp_path, tell=told.append) == []
+    before = {name: finished(tmp_path, name) for name in cells}
+    assert [line.split(":")[0] for line in told] == [f"[{i}/3] ce-seed{i - 1}" for i in (1, 2, 3)]
+    run_grid(cells, tmp_path, tell=told.append)
+    assert {name: finished(tmp_path, name) for name in cells} == before
+    assert len(told) == 3
+
+
+def test_a_cell_that_another_process_has_is_left_to_it(cells, tmp_path):
+    (tmp_path / ".claims").mkdir()
+    with (tmp_path / ".claims" / "ce-seed1").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        assert run_grid(cells, tmp_path) == ["ce-seed1"]
+    assert not (tmp_path / "ce-seed1").exists()
+    assert run_grid(cells, tmp_path) == []
+    assert finished(tmp_path, "ce-seed1")
+
+
+def test_a_cell_with_other_settings_on_disk_is_refused_before_anything_runs(cells, tmp_path):
+    run_grid({"ce-seed2": cells["ce-seed2"]}, tmp_path)
+    changed = {
+        name: dataclasses.replace(cell, data=dataclasses.replace(cell.data, batch_size=32))
+        for name, cell in cells.items()
+    }
+    with pytest.raises(RunError, match=r"ce-seed2 holds a run with other settings \(they differ in data\)"):
+        run_grid(changed, tmp_path)
+    assert not (tmp_path / "ce-seed0").exists()
+
+
+def test_a_setting_that_an_older_run_did_not_write_has_its_default(cells, tmp_path):
+    run_grid({"ce-seed0": cells["ce-seed0"]}, tmp_path)
+    path = tmp_path / "ce-seed0" / "config.json"
+    config = json.loads(path.read_text())
+    del config["data"]["protocol"]
+    path.write_text(json.dumps(config))
+    assert run_grid({"ce-seed0": cells["ce-seed0"]}, tmp_path) == []
