@@ -6,6 +6,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import jaxtyping
 import pytest
 import torch
 
@@ -43,6 +44,7 @@ def _tiny(
         data=DataConfig(batch_size=batch_size, validation=HELD_OUT),
         student=StudentConfig(model=model),
         teacher=teacher,
+        peers=(StudentConfig(model=model),) if getattr(method, "peers", False) else (),
         stages=(
             StageConfig(
                 epochs=epochs,
@@ -91,3 +93,12 @@ def own_model(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., torch.
         return "python:own_networks:make"
 
     return install
+
+
+@pytest.fixture
+def own_messages() -> Iterator[None]:
+    """Let wrong shapes and types reach the checks of tutelage when the suite runs with jaxtyping's hook."""
+    before = jaxtyping.config.jaxtyping_disable
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", before)

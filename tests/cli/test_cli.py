@@ -86,6 +86,10 @@ class TestList:
         assert all(re.search(rf"│ {name} +│", text) for name in METHODS)
         assert "zoo:" not in text
 
+    def test_methods_that_learn_without_a_teacher_say_so(self, said):
+        lines = [line for line in said("list", "methods").splitlines() if "no teacher" in line]
+        assert [line.split()[1] for line in lines] == ["cs_kd", "dml", "label_smoothing", "tf_kd"]
+
     def test_models_with_their_weights(self, said):
         text = said("list", "models")
         assert all(f"zoo:{name} " in text for name in ZOO)
@@ -121,6 +125,16 @@ class TestTraining:
         text = said("report", tmp_path, "--out", tmp_path / "page.html", "--title", "Mine", "--table")
         assert "Mine" in (tmp_path / "page.html").read_text()
         assert "kd" in text
+
+    def test_a_method_that_needs_no_teacher_is_given_none(self, said, teacher_run):
+        said("distill", "--method", "tf_kd", *QUICK, "--out", "a")
+        result, config = (json.loads(Path("a", name).read_text()) for name in ("result.json", "config.json"))
+        assert (result["method"], result["teacher"], config["teacher"]) == ("tf_kd", None, None)
+        said("distill", "a/config.json", "--out", "b")
+        assert load_network(Path("a")).fingerprint() == load_network(Path("b")).fingerprint()
+        said("distill", "--teacher", teacher_run, *QUICK, "--out", "c")
+        said("distill", "c/config.json", "--method", "tf_kd", "--out", "d")
+        assert json.loads(Path("d/config.json").read_text()) == config
 
     def test_a_run_is_repeated_from_its_config_bit_for_bit(self, said, tmp_path, teacher_run):
         said("distill", "--teacher", teacher_run, *QUICK, "--method", "rkd", "--rkd.angle", "10", "--out", "a")
@@ -159,6 +173,13 @@ class TestErrors:
         [
             (("distil",), f"unknown command 'distil'; the nearest of {len(COMMANDS)}: distill"),
             (("distill",), "a teacher is needed: --teacher RUN"),
+            (("distill", "--method", "ickd"), "a teacher is needed: --teacher RUN"),
+            (
+                ("distill", "--method", "tf_kd", "--teacher", "t"),
+                "tf_kd learns without a teacher, as it is set: leave out",
+            ),
+            (("distill", "--method", "tf_kd", "--teacher.budget=9"), "set: leave out --teacher.budget=9"),
+            (("distill", "--method", "ickd", "--ickd.source", "student", "--teacher", "t"), "leave out --teacher"),
             (("distill", "--method", "kdd"), "unknown method 'kdd'"),
             (("teach", "--recipe", "crdd"), "unknown recipe 'crdd'"),
             (("teach", "--model.taps", "embedding"), "ROLE=PATH"),

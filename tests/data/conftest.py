@@ -2,11 +2,10 @@
 
 import io
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import jaxtyping
 import numpy as np
 import pytest
 
@@ -84,12 +83,3 @@ def _no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     # No test cuts the power, and waiting for the disk takes longer than all the rest.
     monkeypatch.setattr("os.fsync", lambda _: None)
-
-
-@pytest.fixture
-def own_messages() -> Iterator[None]:
-    """Let wrong shapes reach the checks of tutelage when the suite runs with jaxtyping's hook."""
-    before = jaxtyping.config.jaxtyping_disable
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", before)

@@ -150,7 +150,7 @@ def test_the_plain_view_has_the_size_of_the_random_ones(store: ImageStore) -> No
     views = RandomResizedCrop(10)
     (batch,) = evaluation_batches(store, torch.arange(4), views, batch_size=8)
     assert batch.images.shape == (4, 3, 10, 10)
-    assert batch.views.tolist() == [-1] * 4
+    assert batch.views.tolist() == [RandomResizedCrop(10).plain] * 4
 
 
 def test_the_loader_waits_for_no_tensor_on_the_host(store: ImageStore, monkeypatch: pytest.MonkeyPatch) -> None:

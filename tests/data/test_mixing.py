@@ -121,6 +121,6 @@ class TestDraw:
 @pytest.mark.parametrize(
     ("settings", "match"), [({"kind": "mixdown"}, "got 'mixdown'"), ({"alpha": 0.0}, "alpha"), ({"alpha": -1}, "alpha")]
 )
-def test_settings_that_make_no_sense_are_refused(settings, match):
+def test_settings_that_make_no_sense_are_refused(own_messages, settings, match):
     with pytest.raises(ConfigError, match=match):
         Mixing(**settings)

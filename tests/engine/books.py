@@ -29,14 +29,15 @@ def costly(
     folder: Path,
     weights: str = billed.NAME,
     *,
+    method: str = "kd",
     protocol: dict[str, Any] | None = None,
     http: dict[str, Any] | None = None,
     settings: dict[str, Any] | None = None,
     **answers: Any,
 ) -> dict[str, Any]:
-    """The content of a ``config.json``: KD from a teacher that is paid for, its answers kept in a folder."""
+    """The content of a ``config.json``: a teacher that is paid for, its answers kept in a folder."""
     few = {"epochs": 4, "batch_size": BATCH, "validation": 0.85}  # without a protocol 202 images train
-    config = configuration("kd", folder, **few | (settings or {}))
+    config = configuration(method, folder, **few | (settings or {}))
     config["teacher"] |= {"weights": weights, "answers": {"cache": str(folder), **answers}, "http": http or {}}
     config["data"]["protocol"] = protocol
     return config

@@ -59,7 +59,7 @@ def taught(tiny: Callable[..., RunConfig], tmp_path: Path) -> Callable[..., RunC
 
     def build(weights: object = billed.NAME, method: Any = None, **settings: Any) -> RunConfig:
         protocol, run = settings.pop("protocol", None), settings.pop("run", {})
-        own = {name: settings.pop(name) for name in ("gives", "http") if name in settings}
+        own = {name: settings.pop(name) for name in ("gives", "http", "batch_size") if name in settings}
         answers = AnswersConfig(**{"cache": str(tmp_path / "answers"), **settings})
         config = tiny(
             method or KDConfig(), TeacherConfig(weights=str(weights), answers=answers, **own), log_every=1, **run

@@ -30,6 +30,7 @@ from typing import Any
 STAGE = 1000
 SECONDS = 240  # a life takes one or two, thirty on a busy machine: one that takes longer hangs
 KILLED = -signal.SIGKILL
+BATCHES = {"cs_kd": {"images_per_class": 8}}  # ten classes are too few for 32 pairs
 
 
 class Nursery:
@@ -72,17 +73,18 @@ def configuration(
         known = {field.name for field in dataclasses.fields(kind)} - {"name"}
         return kind(**defaults | {name: value for name, value in changes.items() if name in known})
 
-    def stage(number: int, name: str | None) -> parts.StageConfig:
+    def stage(number: int, recipe: Any) -> parts.StageConfig:
         optimizer = fill(parts.OptimizerConfig)
-        recipe = METHODS[name]() if name else None
         return fill(parts.StageConfig, name=f"stage{number}", epochs=3, method=recipe, optimizer=optimizer)
 
-    names = list(stages or [method])
+    recipes = [METHODS[name]() if name else None for name in stages or [method]]
+    taught = any(not getattr(recipe, "teacher_free", False) for recipe in recipes if recipe)
     run = parts.RunConfig(
-        data=fill(parts.DataConfig),
+        data=fill(parts.DataConfig, **BATCHES.get(method or "", {})),
         student=fill(parts.StudentConfig),
-        teacher=parts.TeacherConfig(weights=str(teacher)) if any(names) else None,
-        stages=tuple(stage(number, name) for number, name in enumerate(names)),
+        teacher=parts.TeacherConfig(weights=str(teacher)) if taught else None,
+        peers=(fill(parts.StudentConfig),) if any(getattr(recipe, "peers", False) for recipe in recipes) else (),
+        stages=tuple(stage(number, recipe) for number, recipe in enumerate(recipes)),
         engine=fill(parts.EngineConfig, accelerator="cpu", precision="32", save_every=0.0, log_every=4),
         seed=changes.get("seed", 0),
     )
@@ -248,6 +250,7 @@ def _gradients(config: Any, path: Path, *, double: bool) -> None:
     loop = run._open_stage(session, RunDir(path), learner, Position(), 0)
     learner.train()
     if loop.method is not None:
+        session.prepare(0)
         loop.method.after_step(1000.0)  # warm-up is over
     batch = next(iter(session.loader().epoch(0)))
     teacher = session.teacher(batch) if session.teacher else None
@@ -267,10 +270,8 @@ def _read(moment: mmap.mmap) -> int:
 
 
 def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
 
 
 def preload() -> None:

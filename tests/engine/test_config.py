@@ -18,7 +18,7 @@ from tutelage.engine import (
     to_json,
 )
 from tutelage.errors import ConfigError
-from tutelage.methods import METHODS, KDConfig
+from tutelage.methods import METHODS, KDConfig, TfKDConfig
 
 TEACHER = TeacherConfig(weights="runs/t", taps={"embedding": "fc:in"}, batch_size=8)
 
@@ -34,7 +34,8 @@ class TestRoundTrip:
         config = RunConfig(
             data=DataConfig(name="folder:x", size=32, images_per_class=4),
             student=StudentConfig(taps={"stage2": "a.b"}),
-            teacher=TEACHER if method else None,
+            teacher=TEACHER if method and not getattr(method, "teacher_free", False) else None,
+            peers=(StudentConfig(model="zoo:resnet8"),) if getattr(method, "peers", False) else (),
             stages=(StageConfig(name="first"), StageConfig(method=method, optimizer=OptimizerConfig(clip=1.0))),
             engine=EngineConfig(sinks=("wandb",)),
             seed=7,
@@ -104,6 +105,11 @@ class TestSettings:
             (RunConfig, {"stages": ()}, "at least one stage"),
             (RunConfig, {"stages": (StageConfig(method=KDConfig()),)}, "'kd' needs a teacher, and none is given"),
             (RunConfig, {"teacher": TEACHER}, "no method that would use it"),
+            (
+                RunConfig,
+                {"teacher": TEACHER, "stages": (StageConfig(method=TfKDConfig()),)},
+                "no method that would use it",
+            ),
         ],
     )
     def test_what_is_out_of_range_is_refused_with_its_value(self, kind, settings, message):

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from tutelage.engine import run_grid
-from tutelage.errors import RunError
+from tutelage.errors import ConfigError, RunError
 
 
 @pytest.fixture
@@ -57,3 +57,20 @@ def test_a_setting_that_an_older_run_did_not_write_has_its_default(cells, tmp_pa
     del config["data"]["protocol"]
     path.write_text(json.dumps(config))
     assert run_grid({"ce-seed0": cells["ce-seed0"]}, tmp_path) == []
+
+
+@pytest.mark.slow
+def test_workers_share_the_cells_and_what_they_make_is_the_same(cells, tmp_path):
+    told = []
+    run_grid(cells, tmp_path / "alone", tell=told.append)
+    run_grid(cells, tmp_path / "shared", workers=2)
+    for name in cells:
+        weights = [(tmp_path / where / name / "student.safetensors").read_bytes() for where in ("alone", "shared")]
+        assert weights[0] == weights[1]
+
+
+@pytest.mark.slow
+def test_what_stops_a_worker_is_told(cells, tmp_path):
+    broken = dataclasses.replace(cells["ce-seed1"], data=dataclasses.replace(cells["ce-seed1"].data, batch_size=9999))
+    with pytest.raises(ConfigError, match="a batch of 9999 is larger than the data"):
+        run_grid({**cells, "ce-seed1": broken}, tmp_path, workers=2)

@@ -27,7 +27,7 @@ class TestMixtures:
     @pytest.mark.parametrize("kind", ["mixup", "mixup3", "cutmix"])
     def test_the_teacher_is_asked_about_single_images_only(self, kind: str, nursery: Nursery, books: Books) -> None:
         config = changed(configuration("kd", books.folder, epochs=1, **SELDOM), mix={"kind": kind, "alpha": 1.0})
-        config["teacher"] |= {"weights": billed.NAME, "answers": {"cache": str(books.folder), "view": "once"}}
+        config["teacher"] |= {"weights": billed.NAME, "answers": {"cache": str(books.folder)}}
         live(nursery, **books.next(config))
         assert books.bill == books.ledger == books.stored
         assert books.bill.total() == 18 * 64  # each image is in two or three mixtures, and is sent once

@@ -76,6 +76,17 @@ class TestRanks:
         assert books.bill.total() == books.result["teacher"]["calls"] == SPENT[case]
 
     @pytest.mark.slow
+    def test_nor_is_one_that_two_of_them_need_at_once(self, nursery: Nursery, books: Books) -> None:
+        """Groups that were drawn: in a batch of 40 an image is in several of the 20 pairs, which four ranks share."""
+        settings = {**self.RANKS, "batch_size": 40}
+        config = costly(books.folder, method="ckd", protocol=FEW, budget=160, settings=settings)
+        for stage in config["stages"]:
+            stage["method"] |= {"sampling": "drawn", "k": 2, "distance": "mse"}
+        live(nursery, ranks=4, **books.next(config))
+        assert books.bill == books.ledger == books.stored
+        assert 100 < books.bill.total() <= 160
+
+    @pytest.mark.slow
     def test_one_dies_and_all_go_on(self, nursery: Nursery, books: Books, peace: Books) -> None:
         live(nursery, ranks=4, **peace.next(costly(peace.folder, settings=self.RANKS, **CASES["just enough"])))
         config, death = costly(books.folder, settings=self.RANKS, **CASES["just enough"]), 0

@@ -1,9 +1,8 @@
 """What the tests of the losses share."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
-import jaxtyping
 import pytest
 import torch
 from torch import Tensor
@@ -18,12 +17,3 @@ def wave() -> Callable[..., Tensor]:
         return torch.sin(0.37 * k * k + phase).reshape(shape)
 
     return build
-
-
-@pytest.fixture
-def own_messages() -> Iterator[None]:
-    """Let wrong shapes reach the checks of tutelage when the suite runs with jaxtyping's hook."""
-    before = jaxtyping.config.jaxtyping_disable
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", before)

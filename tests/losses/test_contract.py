@@ -28,6 +28,7 @@ CASES = {
 """Name of each public loss: shape of one sample."""
 COMPARES_SAMPLES = {"all_pairs", "correlation_congruence", "dist", "rkd_angle", "rkd_distance"}
 OTHER_FORMS = {
+    "aggregate_context",
     "comparative",
     "comparative_labels",
     "label_smoothing",
@@ -36,7 +37,7 @@ OTHER_FORMS = {
     "tf_kd",
     "vid",
 }
-"""One value a group, neighbours or labels for a teacher, not zero for equals: tested in their own files."""
+"""A target, one value a group, neighbours or labels for a teacher, not zero for equals: tested in their own files."""
 
 every = pytest.mark.parametrize("name", sorted(CASES))
 

@@ -8,8 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from tutelage.errors import ConfigError, ShapeError
-from tutelage.losses import kd, negative_in_context, positive_in_context
-from tutelage.losses.ickd import aggregate_context
+from tutelage.losses import aggregate_context, kd, negative_in_context, positive_in_context
 
 few = settings(max_examples=10, deadline=None)
 AGGREGATES, FORMS = ("logit", "prob"), ("contrastive", "hinge")

@@ -1,21 +1,11 @@
 """What the tests of the memory share."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
-import jaxtyping
 import pytest
 import torch
 
 from tutelage.memory import Neighbours, Rows
-
-
-@pytest.fixture
-def own_messages() -> Iterator[None]:
-    """Let wrong shapes reach the checks of tutelage when the suite runs with jaxtyping's hook."""
-    before = jaxtyping.config.jaxtyping_disable
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", before)
 
 
 @pytest.fixture(scope="session")

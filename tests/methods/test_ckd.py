@@ -1,6 +1,5 @@
 """CKD: groups that are sized, balanced, repeatable and saved, or given; no cross-entropy; presets; white box."""
 
-import jaxtyping
 import pytest
 import torch
 
@@ -13,15 +12,6 @@ from tutelage.types import Batch, Outputs
 SHAPES = {"logits": (4,)}
 NARROW = SHAPES | {"stage1": (3, 8, 8), "stage2": (4, 4, 4), "embedding": (6,)}
 WIDE = SHAPES | {"stage1": (5, 8, 8), "stage2": (6, 2, 2), "embedding": (9,)}
-
-
-@pytest.fixture
-def own_messages():
-    """Let wrong settings reach the checks of tutelage when the suite runs with jaxtyping's hook."""
-    before = jaxtyping.config.jaxtyping_disable
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", before)
 
 
 def batch(n=8):

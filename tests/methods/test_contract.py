@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from tutelage.errors import ConfigError
+from tutelage.labels import LabelSpace
 from tutelage.methods import METHODS, Method, MethodConfig, card_of
 from tutelage.types import Batch, Outputs
 
@@ -25,12 +26,43 @@ def outputs(shapes, seed, n=8):
 
 @pytest.fixture
 def batch():
-    return Batch(torch.zeros(8, 1, 8, 8), torch.arange(8) % 10, torch.arange(8), torch.zeros(8, dtype=torch.int64))
+    return samples(8)
+
+
+def samples(n):
+    """Two of each of four classes in a batch of eight, one in each half of it."""
+    ids = torch.arange(n)
+    return Batch(torch.zeros(n, 1, 8, 8), ids % 4, ids, 0 * ids)
+
+
+def everything():
+    """One batch of 24 samples: those that the tests show, and four more of each class."""
+    yield samples(24)
+
+
+class Answering:
+    """A teacher of random answers."""
+
+    labels, fingerprint, calls = LabelSpace(tuple("abcdefghij")), "random", 0
+
+    def __init__(self, shapes):
+        self.shapes = shapes
+
+    def listen(self, roles):
+        """All roles are answered."""
+
+    def compile(self):
+        """There is nothing to compile."""
+
+    def __call__(self, batch):
+        return outputs(self.shapes, 2, n=len(batch.ids))
 
 
 def build(name, **settings):
     torch.manual_seed(0)
     method = METHODS[name](**settings).build(SHAPES, WIDER)
+    shapes = WIDER if method.needs.teacher else SHAPES
+    method.prepare(Answering(shapes), everything)
     method.after_step(100.0)  # past every warm-up
     return method
 
@@ -50,7 +82,9 @@ def test_its_card_names_a_paper_that_can_be_found(name):
 @every
 def test_its_card_says_what_it_reads_and_of_which_teachers(name):
     needs, card = build(name).needs, card_of(name)
-    assert card["Reads"] == (", ".join(needs.roles) or "logits")
+    compared, _, context = card["Reads"].removesuffix("; no teacher").partition("; of the teacher: ")
+    assert (context or compared) == (", ".join(needs.roles) or "logits")
+    assert card["Reads"].endswith("; no teacher") != needs.teacher
     assert card["Labels"] == ("any" if len(needs.labels) == 3 else " or ".join(needs.labels))
 
 
@@ -68,6 +102,19 @@ def test_its_config_is_frozen_takes_keywords_and_bears_its_name(name):
     assert all(field.kw_only for field in dataclasses.fields(config))
     with pytest.raises(dataclasses.FrozenInstanceError):
         config.task_weight = 0.0
+
+
+@every
+def test_its_config_says_truly_whether_it_needs_a_teacher(name):
+    assert getattr(METHODS[name](), "teacher_free", False) != build(name).needs.teacher
+
+
+@every
+def test_without_a_teacher_no_answer_of_one_counts(name, batch):
+    method, student = build(name), outputs(SHAPES, 0)
+    one, other = (method(student, outputs(WIDER, seed), batch) for seed in (1, 2))
+    equal = all(one[term].value.equal(other[term].value) for term in one)
+    assert equal != (method.needs.teacher or method.needs.peers)
 
 
 @every
@@ -106,7 +153,7 @@ def test_the_student_gets_a_gradient_and_the_teacher_none(name, batch):
     student, teacher = outputs(SHAPES, 0), outputs(WIDER, 1)
     terms = build(name)(student, teacher, batch)
     sum(term.value for term in terms.values()).backward()
-    read = card_of(name)["Reads"].split(", ")
+    read = card_of(name)["Reads"].partition(";")[0].split(", ")
     for role, value in {"logits": student.logits, **student.taps}.items():
         assert (value.grad is not None and value.grad.abs().sum() > 0) == (role in read)
     assert all(value.grad is None for value in (teacher.logits, *teacher.taps.values()))

@@ -61,7 +61,13 @@ class TestDemo:
         assert set(runs) == {f"{name}-seed{seed}" for name in ("ce", *METHODS) for seed in (0, 1)}
         for name, run in runs.items():
             assert name == f"{run.method.name if run.method else 'ce'}-seed{run.seed}"
-            assert (run.teacher is None) == (run.method is None)
+            assert (run.teacher is None) == (run.method is None or getattr(run.method, "teacher_free", False))
+        assert {run.method.name for run in runs.values() if run.method and not run.teacher} == {
+            "cs_kd",
+            "dml",
+            "label_smoothing",
+            "tf_kd",
+        }
 
     def test_the_runs_differ_by_method_and_seed_alone(self, tmp_path):
         runs = demo_students(tmp_path, seeds=2).values()

@@ -108,6 +108,14 @@ class Study:
         (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
         return folder
 
+    def add_free(
+        self, method: str, seed: int, test: float, *, settings: dict[str, Any] | None = None, **own: Any
+    ) -> Path:
+        """A finished run of a method that needs no teacher; ``own`` are settings of the method."""
+        more = {"teacher": None, "kind": "teach", "method_settings": own}
+        free = {"teacher": None, "kind": "teach"}
+        return self.add(method, seed, test, settings=more | (settings or {}), change=lambda result: result.update(free))
+
     def start(self, method: str, seed: int, *, settings: dict[str, Any] | None = None) -> Path:
         """A run that is not finished."""
         self.count += 1

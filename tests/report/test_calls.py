@@ -57,7 +57,7 @@ def test_a_curve_that_stays_below_never_reaches_it():
 def test_what_is_found_lies_on_the_curve_and_all_before_it_below(curve, target):
     found = calls_to_reach(curve, target)
     if math.isfinite(found):
-        assert min(curve) < found <= max(curve)
+        assert min(curve) <= found <= max(curve)
         assert all(accuracy < target for n, accuracy in curve.items() if n < found - 1e-6)
     elif found < 0:
         assert curve[min(curve)] >= target

@@ -3,6 +3,9 @@
 import pytest
 
 from tutelage.report import load_runs
+from tutelage.report.calls import charts_of
+from tutelage.report.calls_table import calls_notes
+from tutelage.report.findings import summary
 from tutelage.report.groups import groups_of
 
 
@@ -47,6 +50,74 @@ def test_the_student_alone_stands_in_every_group_of_its_model(study):
         ("zoo:other", "zoo:digits_small"): ["student alone", "kd"],
         ("zoo:digits_large", "zoo:tiny"): ["kd"],
     }
+
+
+class TestWithoutTeacher:
+    """A method that needs none: its runs stand beside all others of the same student, as labels alone do."""
+
+    def test_it_stands_in_every_group_of_its_student(self, study):
+        study.add_free("tf_kd", 0, 0.955)
+        study.add("ce", 0, 0.94)
+        study.add("kd", 0, 0.95)
+        study.add("kd", 0, 0.93, change=lambda result: result["teacher"].update(model="zoo:other"))
+        study.add("kd", 0, 0.91, change=other_student)
+        found = {(group.teacher, group.student): [each.label for each in group.rows] for group in groups(study)}
+        assert found == {
+            ("zoo:digits_large", "zoo:digits_small"): ["tf_kd", "kd", "student alone"],
+            ("zoo:other", "zoo:digits_small"): ["tf_kd", "student alone", "kd"],
+            ("zoo:digits_large", "zoo:tiny"): ["kd"],
+        }
+
+    def test_it_is_compared_with_labels_alone_and_with_kd_and_differs_in_the_method_only(self, study):
+        for seed in (0, 1):
+            study.add_free("tf_kd", seed, 0.955)
+            study.add("ce", seed, 0.94)
+            study.add("kd", seed, 0.95)
+        (group,) = groups(study)
+        free = row(group, "tf_kd")
+        assert (free.alone, free.taught, row(group, "kd").taught) == (False, False, True)
+        for method, gain in (("ce", 0.015), ("kd", 0.005)):
+            other = group.baseline(free, method)
+            assert free.gain_over(other).mean == pytest.approx(gain)
+            assert free.differs_from(other) == []
+        assert {teacher.model for teacher in group.teachers} == {"zoo:digits_large"}
+
+    def test_without_any_teacher_they_are_one_group(self, study):
+        study.add_free("tf_kd", 0, 0.95)
+        study.add_free("label_smoothing", 0, 0.96)
+        study.add("ce", 0, 0.94)
+        (group,) = groups(study)
+        assert (group.teacher, [each.label for each in group.rows]) == (
+            "",
+            ["label_smoothing", "tf_kd", "network alone"],
+        )
+
+    def test_one_that_works_with_a_teacher_and_without_has_two_rows_that_say_so(self, study):
+        study.add("ickd", 0, 0.97, settings={"teacher": {"model": "zoo:digits_large", "gives": "probabilities"}})
+        study.add_free("ickd", 0, 0.96, source="student")
+        (group,) = groups(study)
+        assert [each.label for each in group.rows] == ["ickd", "ickd without teacher"]
+
+    def test_the_page_says_in_how_many_ways_each(self, study):
+        for number, method in enumerate(("kd", "rkd")):
+            study.add(method, 0, 0.95 + number / 100)
+        for method in ("tf_kd", "cs_kd"):
+            study.add_free(method, 0, 0.9)
+        study.add("ce", 0, 0.8)
+        runs = load_runs(study.root)
+        assert summary(runs, groups_of(runs)).endswith(
+            "was taught by zoo:digits_large in 2 ways, and trained without a teacher in 2 ways and alone."
+        )
+
+    def test_among_few_calls_it_asks_nothing(self, study):
+        study.curve(kd={2000: [0.2], 4000: [0.3]})
+        for size, accuracy in ((2000, 0.25), (4000, 0.35)):
+            study.add_free("tf_kd", 0, accuracy, settings=study.few(size))
+        (chart,) = charts_of(groups(study))
+        free = next(line for line in chart.lines if line.method == "tf_kd")
+        assert chart.gain(free, 1600).mean == pytest.approx(0.05)
+        assert chart.needed(free, 3200) == {}
+        assert any(note.startswith("A student without a teacher asks nothing") for note in calls_notes(chart))
 
 
 def test_a_network_that_nobody_taught_has_its_own_group_at_the_end(study):

@@ -112,8 +112,10 @@ def test_a_killed_process_leaves_a_whole_ledger(path, forked):
             mine.reserve(ids, ids, budget=10**6)
 
     for _ in range(5):
-        child = forked(work)
-        time.sleep(draw.uniform(0.01, 0.05))
+        child, before = forked(work), len(ledger)
+        while len(ledger) == before:
+            time.sleep(0.001)
+        time.sleep(draw.uniform(0.0, 0.02))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         counts.append(len(ledger))

@@ -6,7 +6,6 @@ Letters: none.
 import math
 from itertools import combinations
 
-import jaxtyping
 import pytest
 import torch
 from hypothesis import given
@@ -24,15 +23,6 @@ PLANS = {
     "k_centre": lambda count, seed=0: k_centre_plan(IDS, FEATURES, count, seed=seed),
     "random": lambda count, seed=0: random_plan(IDS, count, seed=seed),
 }
-
-
-@pytest.fixture
-def own_messages():
-    """Let wrong shapes reach the checks of tutelage when the suite runs with jaxtyping's hook."""
-    before = jaxtyping.config.jaxtyping_disable
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", before)
 
 
 @pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS)

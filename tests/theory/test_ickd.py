@@ -8,8 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tutelage.losses import kd, label_smoothing, negative_in_context, positive_in_context
-from tutelage.losses.ickd import aggregate_context
+from tutelage.losses import aggregate_context, kd, label_smoothing, negative_in_context, positive_in_context
 
 NOTE = Path(__file__).parents[2] / "docs" / "theory" / "ickd.md"
 N, K, C = 64, 8, 10

@@ -11,7 +11,8 @@ import tyro
 from tyro.conf import Positional, arg
 
 from tutelage.cli.caches import merge_caches, prune_caches, show_ledgers, stats
-from tutelage.cli.flags import distilled, taps_by_role
+from tutelage.cli.flags import distilled
+from tutelage.cli.words import taps_by_role
 from tutelage.data import open_dataset
 from tutelage.engine import EngineConfig, HttpConfig, TeacherConfig
 from tutelage.engine.answers import answers_folder, serve_network, trained_on, verify_answers

@@ -7,6 +7,7 @@ from pathlib import Path
 import tyro
 from tyro.conf import Positional
 
+from tutelage.cli.demo import say
 from tutelage.data.protocols import FewTeacherCalls
 from tutelage.engine import (
     EngineConfig,
@@ -40,6 +41,7 @@ class Curve:
         seeds: How many seeds each.
         first_seed: The first of them.
         out: Directory of the runs and the page.
+        workers: Runs at once.
         recipe: Where the defaults come from (`tutelage list recipes`).
         epochs: Passes over the subset.
         images: Images that every run forwards, in the place of epochs: equal cost whatever the subset.
@@ -58,6 +60,7 @@ class Curve:
     seeds: int = 3
     first_seed: int = 0
     out: Path = Path("runs/curve")
+    workers: int = 1
     recipe: str | None = None
     epochs: int | None = None
     images: int | None = None
@@ -96,7 +99,7 @@ def curve(args: Sequence[str]) -> None:
         seeds=range(asked.first_seed, asked.first_seed + asked.seeds),
         images=asked.images,
     )
-    left = run_grid(runs, asked.out, tell=lambda line: print(line, flush=True))
+    left = run_grid(runs, asked.out, tell=say, workers=asked.workers)
     if left:
         print(f"{len(left)} runs are still under way in other processes; the tables are without them")
     print(markdown_curve(asked.out))

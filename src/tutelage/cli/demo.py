@@ -1,5 +1,6 @@
 """``tutelage demo``: what distillation does, on real images, in minutes."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from tutelage.engine import run_grid
 from tutelage.errors import ConfigError
 from tutelage.recipes import demo_students, demo_teacher
 
-__all__ = ["demo"]
+__all__ = ["demo", "say"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,10 +21,17 @@ class Demo:
     Args:
         out: Directory of the runs; what is finished in it is not repeated.
         seeds: Seeds a method.
+        workers: Runs at once; by default one a core, four at most.
     """
 
     out: Path = Path("runs/demo")
     seeds: int = 3
+    workers: int = min(4, os.cpu_count() or 1)
+
+
+def say(line: str) -> None:
+    """Print a line at once: several processes may speak."""
+    print(line, flush=True)
 
 
 def demo(args: Sequence[str]) -> None:
@@ -34,7 +42,7 @@ def demo(args: Sequence[str]) -> None:
     if asked.seeds < 1:
         raise ConfigError(f"the demo needs at least one seed a method, got {asked.seeds}")
     teacher = asked.out / "teacher"
-    runs = {"teacher": demo_teacher(), **demo_students(teacher, seeds=asked.seeds)}
-    run_grid(runs, asked.out, tell=lambda line: print(line, flush=True))
+    run_grid({"teacher": demo_teacher()}, asked.out, tell=say)
+    run_grid(demo_students(teacher, seeds=asked.seeds), asked.out, tell=say, workers=asked.workers)
     print(markdown_table(asked.out))
     print(f"The page: {write_page(asked.out, asked.out / 'report.html', title='tutelage demo: digits')}")

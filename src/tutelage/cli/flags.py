@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 import tyro
 from tyro.conf import Positional, arg
 
+from tutelage.cli.words import taps_by_role
 from tutelage.data import Mixing
 from tutelage.data.protocols import PROTOCOLS
 from tutelage.engine import (
@@ -31,7 +32,7 @@ from tutelage.methods import METHODS, MethodConfig
 from tutelage.recipes import recipe_for
 from tutelage.rundir import RunDir
 
-__all__ = ["Distill", "Teach", "distilled", "taps_by_role", "taught"]
+__all__ = ["Distill", "Teach", "distilled", "taught"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +93,8 @@ class Distill(Teach):
         teacher_taps: Features by role, where the teacher's own names do not fit.
         teacher_batch_size: Largest number of images the teacher sees at once.
         allow_bad_teacher: Go on with a teacher that is no better than chance.
+        peers: Networks that learn at the same time, for methods that learn from peers (dml); by default one more of
+            the student's model.
         answers: What the teacher is asked, what that costs, and what becomes of its answers.
         http: How a server is asked.
         method: Which one (`tutelage list methods`); its settings appear below under its name.
@@ -104,6 +107,7 @@ class Distill(Teach):
     teacher_taps: Annotated[tuple[str, ...], arg(name="teacher.taps", metavar="ROLE=PATH")] = ()
     teacher_batch_size: Annotated[int | None, arg(name="teacher.batch-size")] = None
     allow_bad_teacher: bool = False
+    peers: tuple[str, ...] = ()
     answers: Annotated[AnswersConfig, arg(name="teacher")] = field(default_factory=AnswersConfig)
     http: Annotated[HttpConfig, arg(name="teacher.http")] = field(default_factory=HttpConfig)
     method: str = "kd"
@@ -112,7 +116,7 @@ class Distill(Teach):
 def taught(args: Sequence[str]) -> tuple[RunConfig, Teach]:
     """The run that the flags of ``teach`` describe, and the flags."""
     base, asked = _asked(args, lambda base: _ask(Teach, args, base, _defaults(base), prog="tutelage teach"))
-    return replace(_filled(base, asked, None), teacher=None), asked
+    return _filled(base, asked, None, None), asked
 
 
 def distilled(args: Sequence[str], *, prog: str = "tutelage distill") -> tuple[RunConfig, Any]:
@@ -123,14 +127,25 @@ def distilled(args: Sequence[str], *, prog: str = "tutelage distill") -> tuple[R
         prog: The command, for its help.
 
     Raises:
-        ConfigError: if there is no teacher.
+        ConfigError: if there is no teacher, or one for a method that learns without.
     """
     base, asked = _asked(args, lambda base: _ask_distill(args, base, prog))
+    method = getattr(asked, asked.method)
+    return _filled(base, asked, method, _teacher(args, base, asked, method)), asked
+
+
+def _teacher(args: Sequence[str], base: RunConfig, asked: Any, method: MethodConfig) -> TeacherConfig | None:
+    """What the flags say of the teacher; None where nothing is taught by one."""
+    methods = [*(stage.method for stage in base.stages[:-1] if stage.method), method]
+    if all(getattr(each, "teacher_free", False) for each in methods):  # base may have one: that was not asked for
+        if unused := [word for word in args if word.startswith("--teacher")]:
+            raise ConfigError(f"{asked.method} learns without a teacher, as it is set: leave out {unused[0]}")
+        return None
     if asked.teacher is None:
         raise ConfigError(
             "a teacher is needed: --teacher RUN, made by `tutelage teach`, a .safetensors file, or what else answered"
         )
-    teacher = TeacherConfig(
+    return TeacherConfig(
         weights=asked.teacher,
         gives=asked.teacher_gives,
         taps=taps_by_role(asked.teacher_taps),
@@ -139,7 +154,6 @@ def distilled(args: Sequence[str], *, prog: str = "tutelage distill") -> tuple[R
         answers=asked.answers,
         http=asked.http,
     )
-    return replace(_filled(base, asked, getattr(asked, asked.method)), teacher=teacher), asked
 
 
 def _ask_distill(args: Sequence[str], base: RunConfig, prog: str) -> Any:
@@ -154,6 +168,7 @@ def _ask_distill(args: Sequence[str], base: RunConfig, prog: str) -> Any:
         "teacher_taps": tuple(f"{role}={path}" for role, path in known.taps.items()),
         "teacher_batch_size": known.batch_size,
         "allow_bad_teacher": known.allow_bad,
+        "peers": tuple(peer.model for peer in base.peers),
         "answers": known.answers,
         "http": known.http,
         "method": given,
@@ -243,7 +258,7 @@ def _defaults(base: RunConfig) -> dict[str, Any]:
     }
 
 
-def _filled(base: RunConfig, asked: Teach, method: MethodConfig | None) -> RunConfig:
+def _filled(base: RunConfig, asked: Teach, method: MethodConfig | None, teacher: TeacherConfig | None) -> RunConfig:
     """The base with what was asked for in its place."""
     name = base.data.name if asked.data.endswith(".json") else asked.data
     data = replace(
@@ -265,27 +280,13 @@ def _filled(base: RunConfig, asked: Teach, method: MethodConfig | None) -> RunCo
         schedule=asked.schedule,
     )
     student = StudentConfig(model=asked.model, pretrained=asked.pretrained, taps=taps_by_role(asked.taps))
-    teacher = TeacherConfig(weights="") if method else None
+    peers = tuple(StudentConfig(model=model) for model in getattr(asked, "peers", ()))
     return RunConfig(
         data=data,
         student=student,
         teacher=teacher,
+        peers=peers or ((student,) if getattr(method, "peers", False) else ()),
         stages=(*base.stages[:-1], stage),
         engine=asked.engine,
         seed=asked.seed,
     )
-
-
-def taps_by_role(pairs: Sequence[str]) -> dict[str, str]:
-    """Read ``ROLE=PATH`` words.
-
-    Raises:
-        ConfigError: if one is written otherwise.
-
-    Example:
-        >>> taps_by_role(["embedding=avgpool"])
-        {'embedding': 'avgpool'}
-    """
-    if bad := [pair for pair in pairs if "=" not in pair]:
-        raise ConfigError(f"a tap is written ROLE=PATH, such as embedding=avgpool; got {bad[0]!r}")
-    return dict(pair.split("=", 1) for pair in pairs)

@@ -21,7 +21,7 @@ def to_json(config: RunConfig) -> dict[str, Any]:
         >>> to_json(RunConfig())["data"]["name"]
         'digits'
     """
-    content: dict[str, Any] = {"format": FORMAT, "kind": "distill" if config.teacher else "teach"}
+    content: dict[str, Any] = {"format": FORMAT, "kind": "distill" if config.method else "teach"}
     content |= _converter().unstructure(config)
     content["method"] = {"name": method.name, **dataclasses.asdict(method)} if (method := config.method) else None  # type: ignore[call-overload]
     return content

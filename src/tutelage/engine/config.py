@@ -204,6 +204,7 @@ class RunConfig:
         data: Which images.
         student: Which network is trained.
         teacher: Which network teaches, or None.
+        peers: Networks that learn at the same time as the student, and from it as it does from them.
         stages: What happens, in order.
         engine: Where and how.
         seed: Of the initial weights, the order of samples and the views; the held-out images do not depend on it.
@@ -212,6 +213,7 @@ class RunConfig:
     data: DataConfig = field(default_factory=DataConfig)
     student: StudentConfig = field(default_factory=StudentConfig)
     teacher: TeacherConfig | None = None
+    peers: tuple[StudentConfig, ...] = ()
     stages: tuple[StageConfig, ...] = (StageConfig(),)
     engine: EngineConfig = field(default_factory=EngineConfig)
     seed: int = 0
@@ -227,6 +229,17 @@ class RunConfig:
             raise ConfigError(f"the method {taught[0]!r} needs a teacher, and none is given: name one")
         if self.teacher is not None and not taught:
             raise ConfigError("a teacher is given but no method that would use it: name one, or teach without")
+        self._check_peers()
+
+    def _check_peers(self) -> None:
+        methods = [stage.method for stage in self.stages if stage.method]
+        among = [method for method in methods if getattr(method, "peers", False)]
+        if among and not self.peers:
+            raise ConfigError(f"the method {among[0].name!r} learns from peers, and there are none: name one")
+        if self.peers and (not among or len(among) < len(methods)):
+            raise ConfigError("peers are given, and a stage has no method that learns from them: name one, such as dml")
+        if self.peers and self.teacher is not None:
+            raise ConfigError("a run has either a teacher or peers: leave out one of them")
 
     @property
     def method(self) -> MethodConfig | None:

@@ -1,22 +1,36 @@
 """Many runs as one piece of work: what is finished is not repeated, what was stopped goes on, and others may help."""
 
 import fcntl
+import multiprocessing
+import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from tutelage.engine.codec import from_json, to_json
 from tutelage.engine.config import RunConfig
 from tutelage.engine.run import resume, start
-from tutelage.errors import RunError
+from tutelage.errors import RunError, TutelageError
+from tutelage.ops.checks import check_positive
 from tutelage.rundir import RunDir, write_error
 
 __all__ = ["run_grid"]
 
 
+def _silent(line: str) -> None:
+    pass
+
+
 def run_grid(
-    cells: Mapping[str, RunConfig], folder: Path, *, tell: Callable[[str], None] = lambda line: None
+    cells: Mapping[str, RunConfig],
+    folder: Path,
+    *,
+    tell: Callable[[str], None] = _silent,
+    workers: int = 1,
 ) -> list[str]:
     """Carry out every cell that is not finished.
 
@@ -25,7 +39,8 @@ def run_grid(
     Args:
         cells: Name → run.
         folder: Of the runs, one directory a cell.
-        tell: Is given a line for each cell that was carried out.
+        tell: Is given a line for each cell that was carried out; with workers, a function of a module.
+        workers: Processes on this machine, which share its cores.
 
     Returns:
         The cells that other processes were still at when this one found nothing more to do.
@@ -36,6 +51,37 @@ def run_grid(
     """
     for name, config in cells.items():
         _check_same(folder / name, config)
+    check_positive(workers=workers)
+    if workers == 1:
+        return _carry_out(cells, folder, tell)
+    threads = max(1, (os.cpu_count() or 1) // workers)
+    context = multiprocessing.get_context("spawn")
+    helpers = [context.Process(target=_help, args=(cells, folder, tell, threads)) for _ in range(workers - 1)]
+    for helper in helpers:
+        helper.start()
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        _carry_out(cells, folder, tell)
+        for helper in helpers:
+            helper.join()
+        return _carry_out(cells, folder, tell)  # what stopped a helper stops this process too, and is told
+    finally:
+        for helper in helpers:
+            helper.terminate()  # it saves what it is at
+            helper.join()
+        torch.set_num_threads(before)
+
+
+def _help(cells: Mapping[str, RunConfig], folder: Path, tell: Callable[[str], None], threads: int) -> None:
+    """What a worker does; its errors are met again by the process that asked for it."""
+    torch.set_num_threads(threads)
+    warnings.filterwarnings("ignore", module="lightning_fabric")
+    with suppress(TutelageError):
+        _carry_out(cells, folder, tell)
+
+
+def _carry_out(cells: Mapping[str, RunConfig], folder: Path, tell: Callable[[str], None]) -> list[str]:
     taken = []
     for number, (name, config) in enumerate(cells.items(), start=1):
         path = folder / name

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.optim import SGD, AdamW, Optimizer
 
 from tutelage.data import Mixture
+from tutelage.engine.cohort import CohortObjective, Lessons
 from tutelage.engine.config import OptimizerConfig, StageConfig
 from tutelage.engine.objective import Objective
 from tutelage.engine.progress import Progress
@@ -89,8 +90,8 @@ class StageLoop:
 
     session: Session
     stage: StageConfig
-    objective: Objective
-    method: Method | None
+    objective: Objective | CohortObjective
+    method: Method | Lessons | None
     state: State
 
     def run(self, log: MetricsLog) -> None:
@@ -106,8 +107,7 @@ class StageLoop:
         if self.method is not None:
             self.session.choose(self.state.run)
             if position.step == 0:
-                asked = self.session.asked(self.method)
-                self.method.prepare(asked, lambda: self.session.judge.batches("train"))
+                self.session.prepare(position.stage)
         self._marked = self._saved = time.monotonic()
         self._images = 0
         title = f"{self.stage.method.name if self.stage.method else 'labels'} · {self.session.config.student.model}"
@@ -128,9 +128,11 @@ class StageLoop:
         due = position.batch + 1 == first + parts
         with self._unsynced(due):
             mixture = self._mixture(batch)
-            student: Outputs = self.state.student(mixture.blend(batch.images) if mixture else batch.images)
-            teacher = self.session.teacher(batch) if self.method and self.session.teacher else None
-            terms, skipped = self.objective(student, teacher, batch, mixture)
+            answers = self.state.student(mixture.blend(batch.images) if mixture else batch.images)
+            student: Outputs = answers if isinstance(answers, Outputs) else answers[0]
+            taught = self.method is not None and self.method.needs.teacher and self.session.teacher is not None
+            teacher = self.session.teacher(batch) if taught and self.session.teacher else None
+            terms, skipped = self.objective(answers, teacher, batch, mixture)
             total = torch.stack([term.value * term.weight for term in terms.values()]).sum() / parts
             self.session.fabric.backward(total)
         correct = (student.logits.detach().argmax(1) == batch.labels).sum()
@@ -250,6 +252,7 @@ class StageLoop:
     def _validate(self) -> None:
         position, network = self.state.position, self.session.student
         score = self.session.judge.score_network(network, "validation")
+        peers = [self.session.judge.score_network(peer, "validation") for peer in self.session.networks[1:]]
         if not math.isfinite(score.loss):
             raise RunError(
                 f"the student's loss on the validation images is {score.loss} after epoch {position.epoch}: lower the "
@@ -263,6 +266,7 @@ class StageLoop:
                 "step": position.all_steps,
                 "accuracy": score.accuracy,
                 "loss": score.loss,
+                **({"peers": [peer.accuracy for peer in peers]} if peers else {}),
             }
         )
         if score.accuracy > position.best:

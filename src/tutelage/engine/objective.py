@@ -73,10 +73,9 @@ class Objective:
         """
         if mixture is None:
             return self._of(student, teacher, batch)
-        parts = [
-            self._of(student, _rolled(teacher, i) if teacher else None, _rolled(batch, i))
-            for i in range(len(mixture.shares))
-        ]
+        # A teacher answers about single images; peers, and the student itself, saw the mixture.
+        heard = [_rolled(teacher, i) if self._needs.teacher else teacher for i in range(len(mixture.shares))]
+        parts = [self._of(student, answer, _rolled(batch, i)) for i, answer in enumerate(heard)]
         mixed: dict[str, Term] = {}
         for share, part in zip(mixture.shares, parts, strict=True):
             for name, term in part.terms.items():
@@ -86,7 +85,7 @@ class Objective:
 
     def _of(self, student: Outputs, teacher: Outputs | None, batch: Batch) -> Summands:
         losses = F.cross_entropy(student.logits.float(), batch.labels, reduction="none")
-        if self._method is not None and not self._needs.teacher:
+        if self._method is not None and not self._needs.teacher and teacher is None:
             teacher = _mapped(Tensor.detach, student)
         if self._method is None or teacher is None:
             return Summands({"task": Term(losses.mean(), self._task_weight)})

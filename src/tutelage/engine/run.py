@@ -1,11 +1,6 @@
 """From a config to a finished run directory, in one go or in as many as it takes."""
 
 import datetime
-import os
-import platform
-import shlex
-import subprocess
-import sys
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
@@ -13,15 +8,16 @@ from typing import Any
 
 import torch
 
-from tutelage import __version__
 from tutelage.data import open_dataset
 from tutelage.data.protocols import Division
 from tutelage.engine.codec import from_json, to_json
-from tutelage.engine.config import DataConfig, EngineConfig, RunConfig
+from tutelage.engine.cohort import Cohort, CohortObjective, Lessons
+from tutelage.engine.config import DataConfig, EngineConfig, RunConfig, StageConfig
 from tutelage.engine.evaluation import Judge, Split
 from tutelage.engine.loop import StageLoop, make_optimizer
 from tutelage.engine.meter import Meter
 from tutelage.engine.objective import Objective
+from tutelage.engine.origin import origin_of_run
 from tutelage.engine.session import Session, open_fabric
 from tutelage.engine.sinks import MetricsLog
 from tutelage.engine.state import Position, State, saved_stage
@@ -150,25 +146,43 @@ def _carry_on(session: Session, run: RunDir) -> dict[str, Any]:
 
 
 def _wrap_student(session: Session) -> Any:
-    engine, network = session.config.engine, session.student
+    engine = session.config.engine
+    learner: torch.nn.Module = Cohort(session.networks) if len(session.networks) > 1 else session.student
     if engine.channels_last:
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        learner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if engine.compile and session.teacher is not None:
         session.teacher.compile()
-    return session.fabric.setup_module(torch.compile(network) if engine.compile else network)  # type: ignore[arg-type]
+    return session.fabric.setup_module(torch.compile(learner) if engine.compile else learner)  # type: ignore[arg-type]
 
 
 def _open_stage(session: Session, run: RunDir, learner: Any, position: Position, number: int) -> StageLoop:
     fabric, stage, method = session.fabric, session.config.stages[number], session.methods[number]
     weights = [weight for weight in learner.parameters() if weight.requires_grad]
-    wrapped: Any = method
-    if method is not None and any(weight.requires_grad for weight in method.parameters()):
-        wrapped = fabric.setup_module(method)
-        weights += list(method.parameters())
+    if method is not None:
+        weights += [weight for weight in method.parameters() if weight.requires_grad]
+    objective: Objective | CohortObjective
+    if len(session.networks) > 1:
+        pairs = method.pairs if isinstance(method, Lessons) else dict.fromkeys(session.pairs)
+        objective = CohortObjective(
+            {pair: _objective(fabric, stage, m, _wrapped(fabric, m)) for pair, m in pairs.items()}
+        )
+        stored: Any = method
+    else:
+        stored = _wrapped(fabric, method)
+        objective = _objective(fabric, stage, method, stored)
     optimizer: Any = fabric.setup_optimizers(make_optimizer(stage.optimizer, weights))
-    objective = Objective(fabric, stage.method, wrapped, needs=method.needs if method is not None else None)
-    state = State(fabric, run, learner, position, Meter(), optimizer, wrapped, session.tutor)
+    state = State(fabric, run, learner, position, Meter(), optimizer, stored, session.tutor)
     return StageLoop(session, stage, objective, method, state)
+
+
+def _objective(fabric: Any, stage: StageConfig, method: Any, wrapped: Any) -> Objective:
+    return Objective(fabric, stage.method, wrapped, needs=method.needs if method is not None else None)
+
+
+def _wrapped(fabric: Any, method: Any) -> Any:
+    """A method that trains weights of its own is wrapped for the ranks."""
+    trains = method is not None and any(weight.requires_grad for weight in method.parameters())
+    return fabric.setup_module(method) if trains else method
 
 
 def _finish(session: Session, run: RunDir, position: Position) -> dict[str, Any]:
@@ -185,6 +199,11 @@ def _finish(session: Session, run: RunDir, position: Position) -> dict[str, Any]
             tutor.facts["accuracy"]["test"] = judge.score(tutor.source, "test").accuracy
         tutor.facts |= {"calls": position.calls, "skipped": position.skipped, **tutor.account()}
     result = _facts(session, position) | {"started": _began(run), "accuracy": {"last": last}}
+    for number, peer in enumerate(session.networks[1:], start=1):
+        scores = {split: judge.score_network(peer, split).accuracy for split in ("validation", "test")}
+        result["peers"] = [*result.get("peers", []), {"model": peer.card.model, "accuracy": scores}]
+        if fabric.is_global_zero:
+            save_network(peer, run.path / f"peer{number}.safetensors")
     if fabric.is_global_zero:
         save_network(network, run.student, training=_account(result))
     fabric.barrier()
@@ -201,10 +220,10 @@ def _finish(session: Session, run: RunDir, position: Position) -> dict[str, Any]
 def _facts(session: Session, position: Position) -> dict[str, Any]:
     config, method = session.config, session.config.method
     images = position.all_steps * config.data.batch_size
-    origin = _origin()
+    origin = origin_of_run()
     return {
         "format": RESULT_FORMAT,
-        "kind": "distill" if config.teacher else "teach",
+        "kind": "distill" if method else "teach",
         "data": config.data.name,
         "method": method.name if method else "ce",
         "seed": config.seed,
@@ -228,51 +247,7 @@ def _account(result: Mapping[str, Any]) -> dict[str, Any]:
     return {name: result[name] for name in kept}
 
 
-def _origin() -> dict[str, Any]:
-    """Where a run comes from: command, commit, machine, versions, time."""
-    return {
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]).replace("__main__.py", "python -m tutelage", 1),
-        "commit": _commit(),
-        "machine": {
-            "cpu": _cpu(),
-            "cores": os.cpu_count(),
-            "threads": torch.get_num_threads(),
-            "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        },
-        "versions": {
-            "tutelage": __version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-        },
-        "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    }
-
-
 def _began(run: RunDir) -> str:
     """When the run was begun, however often it was stopped since: its config is written once."""
     written = (run.path / "config.json").stat().st_mtime
     return datetime.datetime.fromtimestamp(written, datetime.UTC).isoformat(timespec="seconds")
-
-
-def _commit() -> str | None:
-    """The commit of the folder the command ran in, ``-dirty`` where files differ from it."""
-    try:
-        answer = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=10,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return answer.stdout.strip() or None
-
-
-def _cpu() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

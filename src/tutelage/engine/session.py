@@ -1,6 +1,8 @@
 """All that a run needs, built and checked in its first second: what cannot work is refused before it starts."""
 
+import itertools
 import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import torch
@@ -8,7 +10,8 @@ from torch import Tensor
 
 from tutelage.data import BalancedSampler, Dataset, GroupSampler, Loader, Sampler, UniformSampler, open_dataset
 from tutelage.data.loader import resident
-from tutelage.engine.config import EngineConfig, RunConfig, StageConfig
+from tutelage.engine.cohort import Lessons
+from tutelage.engine.config import EngineConfig, RunConfig, StageConfig, StudentConfig
 from tutelage.engine.evaluation import Judge
 from tutelage.engine.opening import open_teacher
 from tutelage.engine.sinks import check_sinks
@@ -16,10 +19,10 @@ from tutelage.engine.teacher_config import TeacherConfig
 from tutelage.engine.tutor import Tutor
 from tutelage.errors import ConfigError, TeacherError
 from tutelage.methods import Method
-from tutelage.models import ModelCard, build_network
+from tutelage.models import ModelCard, Network, build_network
 from tutelage.rundir import RunDir
 from tutelage.teachers import SnapshotTeacher, Teacher
-from tutelage.types import Shapes
+from tutelage.types import Batch, Shapes
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -80,10 +83,11 @@ class Session:
         self.division = protocol.divide(self.data.train.labels, seed=config.seed)
         self.judge = Judge(self.data, fabric, self.division)
         torch.manual_seed(config.seed)
-        self.student = build_network(_student_card(config, self.data), pretrained=config.student.pretrained)
+        self.student = build_network(_card(config.student, self.data), pretrained=config.student.pretrained)
         shapes = self.student.shapes  # found by a dry run, so that a network that these images do not fit ends here
         if not any(weight.requires_grad for weight in self.student.parameters()):
             raise ConfigError(f"{config.student.model} has no weights that could be trained: unfreeze some")
+        self.networks = [self.student, *self._build_peers(config)]
         self._views = self.data.views(seed=config.seed)
         self.teacher: Teacher | None = None
         self.tutor: Tutor | None = None
@@ -93,13 +97,19 @@ class Session:
         self.methods = [self._build_method(stage, shapes) for stage in config.stages]
         self.samplers = [_sampler(config, self.data, self.division.train, method) for method in self.methods]
         self.roles = sorted({role for method in self.methods if method for role in method.needs.roles})
-        self.student.listen(self.roles)
+        for network in self.networks:
+            network.listen(self.roles)
         if self.teacher is not None:
             self.teacher.listen(self.roles)
         if fabric.global_rank:  # the same weights on every rank, but not the same units dropped
             torch.manual_seed(config.seed + fabric.global_rank)
         self._images = resident(self.data.train, fabric.device)
         self.loader()  # refuses batches that the ranks cannot share
+
+    @property
+    def pairs(self) -> list[tuple[int, int]]:
+        """Who learns and from whom, by their numbers among the networks."""
+        return list(itertools.permutations(range(len(self.networks)), 2))
 
     def loader(self, stage: int = 0) -> Loader:
         """Batches of this rank's part of the training set, as a stage needs them."""
@@ -133,13 +143,23 @@ class Session:
             return 0
         return self.tutor.calls * (1 if self.tutor.counts else self.fabric.world_size)
 
-    def asked(self, method: Method) -> Teacher:
-        """Who answers a method before training: the teacher, or a copy of the student where it needs none."""
-        if self.teacher is not None and method.needs.teacher:
-            return self.teacher
-        itself = SnapshotTeacher(self.student, autocast=self.fabric.autocast)
-        itself.listen(self.roles)
-        return itself
+    def prepare(self, stage: int) -> None:
+        """Let the method of a stage meet who it learns from: the teacher, its peers, or a copy of the student."""
+        method = self.methods[stage]
+
+        def batches() -> Iterator[Batch]:
+            return self.judge.batches("train")
+
+        def copy(network: Network) -> Teacher:
+            still = SnapshotTeacher(network, autocast=self.fabric.autocast)
+            still.listen(self.roles)
+            return still
+
+        if isinstance(method, Lessons):
+            method.prepare([copy(network) for network in self.networks], batches)
+        elif method is not None:
+            taught = method.needs.teacher and self.teacher is not None
+            method.prepare(self.teacher if taught and self.teacher else copy(self.student), batches)
 
     def choose(self, run: RunDir) -> None:
         """Make or read the plan of what the budget buys, where one is wanted."""
@@ -159,15 +179,27 @@ class Session:
         parts = [answer.logits if role == "logits" else answer.taps[role] for answer in answers]
         return torch.cat(parts).flatten(1).float().cpu()
 
+    def _build_peers(self, config: RunConfig) -> list[Network]:
+        peers = []
+        for number, peer in enumerate(config.peers, start=1):
+            torch.manual_seed(config.seed + 10_007 * number)  # other weights than the student's, even of its model
+            peers.append(build_network(_card(peer, self.data), pretrained=peer.pretrained))
+        if peers:
+            torch.manual_seed(config.seed)
+        return peers
+
     def _open_tutor(self, config: TeacherConfig, *, one_answer: bool) -> Tutor:
         channels_last = self.config.engine.channels_last
         source = open_teacher(config, self.data, self.fabric, channels_last=channels_last, student=self.student)
         return Tutor(source, config, data=self.data, division=self.division, views=self._views, one_answer=one_answer)
 
-    def _build_method(self, stage: StageConfig, shapes: Shapes) -> Method | None:
+    def _build_method(self, stage: StageConfig, shapes: Shapes) -> Method | Lessons | None:
         config = stage.method
         if config is None:
             return None
+        if len(self.networks) > 1:
+            every = [network.shapes for network in self.networks]
+            return Lessons({(i, j): config.build(every[i], every[j]) for i, j in self.pairs}).to(self.fabric.device)
         if self.teacher is None or self.tutor is None:
             return config.build(shapes, shapes).to(self.fabric.device)
         method = config.build(shapes, self.teacher.shapes)
@@ -206,17 +238,18 @@ class Session:
             )
 
 
-def _sampler(config: RunConfig, data: Dataset, ids: Tensor, method: Method | None) -> Sampler:
+def _sampler(config: RunConfig, data: Dataset, ids: Tensor, method: Method | Lessons | None) -> Sampler:
     wanted, groups = config.data, method.needs.group_size if method else None
     if groups is not None:
         if wanted.images_per_class is not None:
             raise ConfigError("batches hold either groups or images_per_class images a class: leave out the latter")
         return GroupSampler(ids, k=groups, batch_size=wanted.batch_size, seed=config.seed)
-    each = wanted.images_per_class or (method.needs.images_per_class if method else None)
+    each = wanted.images_per_class
+    if each is None and method is not None and method.needs.images_per_class is not None:
+        classes = int((data.train.labels[ids].bincount() > 0).sum())
+        each = _images_per_class(wanted.batch_size, least=method.needs.images_per_class, classes=classes)
     if each is None:
         return UniformSampler(ids, batch_size=wanted.batch_size, seed=config.seed)
-    if wanted.batch_size % each:
-        raise ConfigError(f"the method needs {each} images a class in a batch, got a batch of {wanted.batch_size}")
     return BalancedSampler(
         ids,
         data.train.labels[ids],
@@ -226,12 +259,23 @@ def _sampler(config: RunConfig, data: Dataset, ids: Tensor, method: Method | Non
     )
 
 
-def _student_card(config: RunConfig, data: Dataset) -> ModelCard:
+def _images_per_class(batch_size: int, *, least: int, classes: int) -> int:
+    """The fewest images a class that make a batch out of the classes there are."""
+    for each in range(least, batch_size + 1):
+        if batch_size % each == 0 and batch_size // each <= classes:
+            return each
+    raise ConfigError(
+        f"batches must hold at least {least} images of each of their classes, which {batch_size} do not divide into: "
+        f"choose a batch size that is a multiple of {least}"
+    )
+
+
+def _card(network: StudentConfig, data: Dataset) -> ModelCard:
     return ModelCard(
-        model=config.student.model,
+        model=network.model,
         classes=data.labels.names,
         image=(data.channels, data.size, data.size),
         mean=data.mean,
         std=data.std,
-        taps=config.student.taps,
+        taps=network.taps,
     )

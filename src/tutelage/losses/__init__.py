@@ -17,7 +17,7 @@ from tutelage.losses.cs_kd import cs_kd
 from tutelage.losses.dist import dist
 from tutelage.losses.dkd import dkd
 from tutelage.losses.fitnet import fitnet
-from tutelage.losses.ickd import negative_in_context, positive_in_context
+from tutelage.losses.ickd import aggregate_context, negative_in_context, positive_in_context
 from tutelage.losses.kd import kd
 from tutelage.losses.label_smoothing import label_smoothing
 from tutelage.losses.logit_mse import logit_mse
@@ -26,6 +26,7 @@ from tutelage.losses.tf_kd import tf_kd
 from tutelage.losses.vid import vid
 
 __all__ = [
+    "aggregate_context",
     "all_pairs",
     "comparative",
     "comparative_labels",

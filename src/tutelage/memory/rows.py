@@ -118,7 +118,7 @@ class Neighbours(NamedTuple):
         lists = []
         for k in (k_same, k_other):
             lists.append(torch.full((count, k), -1, dtype=torch.int64, device=device))
-            lists.append(torch.full((count, k), -torch.inf, device=device))
+            lists.append(torch.full((count, k), -torch.inf, dtype=torch.float32, device=device))
         return cls(*lists)
 
 

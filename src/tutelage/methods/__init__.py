@@ -6,36 +6,51 @@ from typing import Any
 from tutelage.methods.base import Method, MethodConfig, Needs
 from tutelage.methods.cc import CC, CCConfig
 from tutelage.methods.ckd import CKD, CKDConfig
+from tutelage.methods.cs_kd import CSKD, CSKDConfig
 from tutelage.methods.dist import DIST, DISTConfig
 from tutelage.methods.dkd import DKD, DKDConfig
+from tutelage.methods.dml import DML, DMLConfig
 from tutelage.methods.fitnet import FitNet, FitNetConfig
+from tutelage.methods.ickd import ICKD, ICKDConfig
 from tutelage.methods.kd import KD, KDConfig
+from tutelage.methods.label_smoothing import LabelSmoothing, LabelSmoothingConfig
 from tutelage.methods.logit_mse import LogitMSE, LogitMSEConfig
 from tutelage.methods.rkd import RKD, RKDConfig
+from tutelage.methods.tf_kd import TfKD, TfKDConfig
 from tutelage.methods.vid import VID, VIDConfig
 
 __all__ = [
     "CC",
     "CKD",
+    "CSKD",
     "DIST",
     "DKD",
+    "DML",
+    "ICKD",
     "KD",
     "METHODS",
     "RKD",
     "VID",
     "CCConfig",
     "CKDConfig",
+    "CSKDConfig",
     "DISTConfig",
     "DKDConfig",
+    "DMLConfig",
     "FitNet",
     "FitNetConfig",
+    "ICKDConfig",
     "KDConfig",
+    "LabelSmoothing",
+    "LabelSmoothingConfig",
     "LogitMSE",
     "LogitMSEConfig",
     "Method",
     "MethodConfig",
     "Needs",
     "RKDConfig",
+    "TfKD",
+    "TfKDConfig",
     "VIDConfig",
     "card_of",
 ]
@@ -43,12 +58,17 @@ __all__ = [
 METHODS: dict[str, type[Any]] = {
     "cc": CCConfig,
     "ckd": CKDConfig,
+    "cs_kd": CSKDConfig,
     "dist": DISTConfig,
     "dkd": DKDConfig,
+    "dml": DMLConfig,
     "fitnet": FitNetConfig,
+    "ickd": ICKDConfig,
     "kd": KDConfig,
+    "label_smoothing": LabelSmoothingConfig,
     "logit_mse": LogitMSEConfig,
     "rkd": RKDConfig,
+    "tf_kd": TfKDConfig,
     "vid": VIDConfig,
 }
 

@@ -25,6 +25,7 @@ class Needs:
             ranks the batch is then gathered, with gradient.
         at_least: Answered samples that a batch must have: with fewer, its terms are left out of that batch.
         teacher: Whether it needs one; without, it is given the student's own answers, detached.
+        peers: Whether it learns from networks that learn at the same time; it is then given theirs, detached.
         images_per_class: Batches hold so many images of each of their classes, where the user says nothing else.
         group_size: Batches consist of groups of that many different samples side by side (a sampler of the data
             forms them); ``None``: of samples.
@@ -35,6 +36,7 @@ class Needs:
     compares_samples: bool = False
     at_least: int = 1
     teacher: bool = True
+    peers: bool = False
     images_per_class: int | None = None
     group_size: int | None = None
 
@@ -72,7 +74,8 @@ class MethodConfig(Protocol):
         name: What the method is called in :data:`tutelage.methods.METHODS`.
         task_weight: The weight of the cross-entropy beside it.
 
-    A config whose method needs no teacher has an attribute ``teacher_free`` that is True.
+    A config whose method needs no teacher has an attribute ``teacher_free`` that is True; one that learns from peers
+    has ``peers`` that is True as well.
     """
 
     name: ClassVar[str]

@@ -2,7 +2,7 @@
 
 Paper: Zhu, Li, Wang. Rethinking Knowledge in Distillation: An In-context Sample Retrieval Perspective. arXiv 2501.07040
 Code: none is public; the formulas are a reconstruction from the abstract (docs/theory/ickd.md)
-Reads: logits, embedding
+Reads: logits; of the teacher: embedding
 Labels: same
 Trains: the student
 Differs: every reconstructed choice is a setting; neighbours are searched once, in un-augmented images
@@ -46,10 +46,10 @@ class ICKDConfig:
         negative_temperature: Of its contrastive form; 0.1 to 0.5.
         margin: Of its hinge form.
         warmup_epochs: Over which PICD and NICD come in linearly.
-        source: Whose answers are the context: the teacher's, or the student's own of the epoch before (teacher-free,
-            where KD has no part).
+        source: Whose answers are the context: the teacher's; those of a peer that learns at the same time (online); or
+            the student's own of the epoch before (teacher-free, where KD has no part).
         dynamic: Search the neighbours of the view at hand at every step, and refresh the bank with it; else they are
-            searched once (teacher), or once an epoch (student).
+            searched once (teacher), or once an epoch (student, peer).
         momentum: Of a bank that is refreshed.
         role: The features in which neighbours are near.
         task_weight: Of the cross-entropy.
@@ -69,7 +69,7 @@ class ICKDConfig:
     negative_temperature: float = 0.2
     margin: float = 0.5
     warmup_epochs: float = 2.0
-    source: Literal["teacher", "student"] = "teacher"
+    source: Literal["teacher", "peer", "student"] = "teacher"
     dynamic: bool = False
     momentum: float = 0.0
     role: str = "embedding"
@@ -95,7 +95,7 @@ class ICKDConfig:
             ("weights", ("softmax", "uniform")),
             ("aggregate", ("logit", "prob")),
             ("contrast", ("contrastive", "hinge")),
-            ("source", ("teacher", "student")),
+            ("source", ("teacher", "peer", "student")),
         ):
             if getattr(self, name) not in known:
                 raise ConfigError(f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}")
@@ -109,7 +109,12 @@ class ICKDConfig:
     @property
     def teacher_free(self) -> bool:
         """Whether it needs no teacher."""
-        return self.source == "student"
+        return self.source != "teacher"
+
+    @property
+    def peers(self) -> bool:
+        """Whether it learns from networks that learn at the same time."""
+        return self.source == "peer"
 
     def build(self, student: Shapes, teacher: Shapes) -> "ICKD":
         """Make the module."""
@@ -119,8 +124,8 @@ class ICKDConfig:
 class ICKD(Method):
     """In-context knowledge distillation.
 
-    The bank is filled before training by one pass over the un-augmented images. With ``source="student"`` each batch
-    then writes its rows, so that none is older than an epoch, and neighbours are searched anew after each epoch.
+    The bank is filled before training by one pass over the un-augmented images. A bank of the student or of a peer is
+    then written by each batch, so that no row is older than an epoch; neighbours are searched anew after each epoch.
 
     Args:
         config: Its settings.
@@ -134,6 +139,7 @@ class ICKD(Method):
                 # A bank that batches write must see all of them on every rank.
                 compares_samples=config.dynamic or config.teacher_free,
                 teacher=not config.teacher_free,
+                peers=config.peers,
             )
         )
         self.config = config
@@ -165,7 +171,7 @@ class ICKD(Method):
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Term]:
         """Terms ``kd``, ``positive`` and ``negative``, each where it has a weight."""
         cfg, terms = self.config, dict[str, Term]()
-        if cfg.kd and not cfg.teacher_free:
+        if cfg.kd and cfg.source != "student":
             taught = losses.kd(student.logits, teacher.logits, temperature=cfg.temperature)
             terms["kd"] = Term(taught.mean(), cfg.kd)
         bank, found = self._neighbours(teacher, batch)

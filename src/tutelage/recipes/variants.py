@@ -76,7 +76,7 @@ class Variant:
 
         Args:
             base: Everything else; its last stage is the one that changes.
-            teacher: Left out for labels alone.
+            teacher: Left out for labels alone, and for methods without a teacher.
         """
         stage = base.stages[-1]
         optimizer = stage.optimizer if self.lr is None else replace(stage.optimizer, lr=self.lr)
@@ -84,7 +84,10 @@ class Variant:
         if self.images_per_class is not None:
             data = replace(data, images_per_class=self.images_per_class)
         stage = replace(stage, method=self.method, mix=self.mix, optimizer=optimizer)
-        return replace(base, data=data, teacher=teacher if self.method else None, stages=(*base.stages[:-1], stage))
+        taught = self.method is not None and not getattr(self.method, "teacher_free", False)
+        stages = (*base.stages[:-1], stage)
+        peers = (base.student,) if getattr(self.method, "peers", False) else ()
+        return replace(base, data=data, teacher=teacher if taught else None, peers=peers, stages=stages)
 
 
 def _value(text: str) -> Any:

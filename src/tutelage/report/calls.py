@@ -39,8 +39,13 @@ class CallsLine:
 
     @property
     def alone(self) -> bool:
-        """Whether this is the student without a teacher: it learns from the same images and sends none."""
+        """Whether this is the student that learns by labels alone."""
         return self.method == ALONE
+
+    @property
+    def taught(self) -> bool:
+        """Whether a teacher taught it; what has none learns from the same images and sends none."""
+        return any(row.taught for row in self.rows.values())
 
     @property
     def last(self) -> dict[int, dict[int, float]]:
@@ -106,7 +111,7 @@ class CallsChart:
         Seeds that lack one of the method's numbers of calls are left out: their curve has other ends.
         """
         kd = self.reference
-        if kd is None or kd is line or line.alone or calls not in kd.rows or len(line.rows) < 2:
+        if kd is None or kd is line or not line.taught or calls not in kd.rows or len(line.rows) < 2:
             return {}
         points, targets = line.last, kd.rows[calls].by_seed()
         seeds = sorted(set.intersection(*map(set, points.values())) & targets.keys())

@@ -97,8 +97,9 @@ def calls_finding(chart: CallsChart) -> str:
 def calls_notes(chart: CallsChart) -> list[str]:
     """What has to be known to read the tables, as far as it applies."""
     notes = [*_about_kd(chart), *_about_needed(chart)]
-    if any(line.alone for line in chart.lines):
-        notes.append("The student alone asks nothing: it stands at the calls whose images it learnt from, by label.")
+    if untaught := [line for line in chart.lines if not line.taught]:
+        who = "The student alone" if all(line.alone for line in untaught) else "A student without a teacher"
+        notes.append(f"{who} asks nothing: it stands at the calls whose images it learnt from, by label.")
     known = [f"{percent(teacher.test, 2)} %" for teacher in chart.teachers if teacher.test is not None]
     if known:
         notes.append(f"Test accuracy of the teacher: {joined(known)}.")

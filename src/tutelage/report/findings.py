@@ -201,15 +201,21 @@ def _seeds(seeds: Sequence[int]) -> str:
 def _what_was_done(groups: Sequence[Group]) -> str:
     """Of one student under one teacher: a group, or one for each number of calls."""
     group = max(groups, key=lambda each: len(each.rows))
-    ways = sum(not row.alone for row in group.rows)
-    how = f" in {counted(ways, 'way')}" if ways > 1 else ""
+    taught = sum(row.taught for row in group.rows)
+    free = sum(not row.taught and not row.alone for row in group.rows)
+    alone = any(row.alone for row in group.rows)
     student = f"{group.student} ({number(group.parameters)} parameters)"
     if not group.teacher:
-        return f"The network {student} was trained without a teacher{how}."
-    alone = ", and trained alone" if ways < len(group.rows) else ""
+        return f"The network {student} was trained without a teacher{_ways(free + alone)}."
+    others = [*([f"without a teacher{_ways(free)}"] if free else []), *(["alone"] if alone else [])]
+    rest = f", and trained {joined(others)}" if others else ""
     calls = sorted({each.protocol.calls for each in groups if each.protocol is not None})
     after = f", with {joined([number(each) for each in calls])} teacher calls" if calls else ""
-    return f"The student {student} was taught by {group.teacher}{how}{alone}{after}."
+    return f"The student {student} was taught by {group.teacher}{_ways(taught)}{rest}{after}."
+
+
+def _ways(count: int) -> str:
+    return f" in {counted(count, 'way')}" if count > 1 else ""
 
 
 def _said(row: Row) -> str:

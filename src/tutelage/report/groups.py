@@ -32,8 +32,13 @@ class Row:
 
     @property
     def alone(self) -> bool:
-        """Whether this is the student without a teacher."""
+        """Whether this is the student that learns by labels alone."""
         return self.method == ALONE
+
+    @property
+    def taught(self) -> bool:
+        """Whether a teacher taught it: neither labels alone nor a method that needs none."""
+        return any(result.teacher is not None for result in self.results)
 
     @cached_property
     def results(self) -> tuple[Result, ...]:
@@ -95,7 +100,7 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """What is compared: one student on one data set, taught by one teacher in several ways, and alone.
+    """What is compared: one student on one data set, taught by one teacher in several ways, and by none.
 
     Args:
         data: Name of the data set.
@@ -154,9 +159,10 @@ class Group:
 def groups_of(runs: Iterable[Run]) -> list[Group]:
     """Sort the finished runs into groups and rows.
 
-    A student alone belongs to every group of its data, protocol and model. Runs of one method, one seed and equal
-    settings under teachers of one model but different weights make a group for each teacher. Each number of teacher
-    calls is a group: what learns from more images is not compared with what learns from fewer.
+    A student without a teacher, alone or by a method that needs none, belongs to every group of its data, protocol and
+    model. Runs of one method, one seed and equal settings under teachers of one model but different weights make a
+    group for each teacher. Each number of teacher calls is a group: what learns from more images is not compared with
+    what learns from fewer.
 
     Args:
         runs: Finished or not.
@@ -171,17 +177,17 @@ def groups_of(runs: Iterable[Run]) -> list[Group]:
     finished = [run for run in runs if run.result is not None]
     split = _split_teachers(finished)
     taught: defaultdict[tuple[_Task, str], list[Run]] = defaultdict(list)
-    alone: defaultdict[_Task, list[Run]] = defaultdict(list)
+    untaught: defaultdict[_Task, list[Run]] = defaultdict(list)
     for run in finished:
         result = run.result
         if result is None:
             continue
         task = (result.data, result.student, few_calls(run))
-        if result.method == ALONE:
-            alone[task].append(run)
+        if result.method == ALONE or result.teacher is None:
+            untaught[task].append(run)
         else:
             taught[task, _teacher_name(result, split)].append(run)
-    for task in alone:
+    for task in untaught:
         if not any(key[0] == task for key in taught):
             taught[task, ""] = []
 
@@ -194,7 +200,7 @@ def groups_of(runs: Iterable[Run]) -> list[Group]:
             data=task[0],
             student=task[1],
             teacher=teacher,
-            rows=_rows([*members, *alone[task]], "student" if teacher else "network"),
+            rows=_rows([*members, *untaught[task]], "student" if teacher else "network"),
             protocol=task[2],
         )
         for (task, teacher), members in sorted(taught.items(), key=order)
@@ -220,17 +226,25 @@ def _teacher_name(result: Result, split: set[tuple[str, str]]) -> str:
 
 
 def _rows(runs: Iterable[Run], who: str) -> tuple[Row, ...]:
-    variants: defaultdict[str, defaultdict[tuple[tuple[str, str], ...], list[Run]]] = defaultdict(
+    """Rows of a method that has a teacher in some runs and none in others are named apart."""
+    variants: defaultdict[tuple[str, bool], defaultdict[tuple[tuple[str, str], ...], list[Run]]] = defaultdict(
         lambda: defaultdict(list)
     )
     for run in runs:
         if run.result is not None:
-            variants[run.result.method][tuple(settings(run.config).items())].append(run)
+            kind = run.result.method, run.result.teacher is not None
+            variants[kind][tuple(settings(run.config).items())].append(run)
+
+    def name(method: str, taught: bool) -> str:
+        if method == ALONE:
+            return f"{who} alone"
+        return f"{method} without teacher" if not taught and (method, True) in variants else method
+
     rows = [
         Row(label=label, method=method, runs=tuple(sorted(members, key=lambda run: run.name)))
-        for method, found in variants.items()
+        for (method, taught), found in variants.items()
         for label, members in zip(
-            labels(f"{who} alone" if method == ALONE else method, [dict(variant) for variant in found]),
+            labels(name(method, taught), [dict(variant) for variant in found]),
             found.values(),
             strict=True,
         )

@@ -12,7 +12,7 @@ from tutelage.report.fields import Fields, read_json, read_lines
 __all__ = ["ALONE", "Measured", "Result", "Run", "Score", "Terms", "load_runs"]
 
 ALONE = "ce"
-"""The method of a run without a teacher: cross-entropy with the labels."""
+"""The method of a run by labels alone: cross-entropy."""
 
 _CONFIG_FORMAT = "tutelage-run/"
 _RESULT_FORMAT = "tutelage-result/1"
