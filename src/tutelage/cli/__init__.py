@@ -10,6 +10,7 @@ from tutelage.cli.answers import cache, serve_teacher
 from tutelage.cli.curve import curve
 from tutelage.cli.demo import demo
 from tutelage.cli.look import evaluate, export, report, show
+from tutelage.cli.relations import related
 from tutelage.cli.train import carry_on, distill, teach
 from tutelage.errors import Interrupted, TutelageError, UnknownNameError
 
@@ -24,6 +25,7 @@ COMMANDS: Mapping[str, tuple[Callable[[Sequence[str]], None], str]] = {
     "cache": (cache, "answers of teachers: fill, verify, stats, merge, prune, ledger"),
     "serve-teacher": (serve_teacher, "let a stored network answer over HTTP"),
     "evaluate": (evaluate, "measure the accuracy of a stored network"),
+    "relate": (related, "how samples relate for a student and its teacher: neighbours, CKA, calibration"),
     "export": (export, "store a network's weights for others, at half precision if wished"),
     "report": (report, "write one HTML page about many runs"),
     "list": (show, "methods, models, recipes and data sets"),

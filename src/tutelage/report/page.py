@@ -12,6 +12,7 @@ from tutelage.report.findings import baselines, differences, finding, repeats, s
 from tutelage.report.groups import Group, groups_of
 from tutelage.report.markdown import markdown, markdown_calls
 from tutelage.report.plots import learning_curves, loss_terms, seed_range, seeds_strip, styles_of
+from tutelage.report.relations_table import RELATIONS_LEGEND, relations_strips, relations_tables
 from tutelage.report.runs import Run, load_runs
 from tutelage.report.table import COLUMNS, Line, Table, group_title, table_of
 from tutelage.report.wording import NOTHING, counted, percent
@@ -105,6 +106,8 @@ def _render(runs: Sequence[Run], title: str) -> str:
         charts=[_chart(chart) for chart in charts_of(groups) if len(chart.sizes) > 1],
         calls_legend=CALLS_LEGEND,
         groups=[_group(group) for group in groups],
+        relations=[each for group in groups if (each := _relations(group))["tables"]],
+        relations_legend=RELATIONS_LEGEND,
         unfinished=[_unfinished(run) for run in runs if not run.finished],
         headings=COLUMNS,
         period=_period(runs),
@@ -151,6 +154,15 @@ def _group(group: Group) -> dict[str, Any]:
         "folded": group.protocol is not None,  # one of several numbers of calls: their plots of terms are many
         "panels": [panel | {"stage": panel["stage"] if len(stages) > 1 else ""} for panel in panels],
         "sources": _sources(group, table),
+    }
+
+
+def _relations(group: Group) -> dict[str, Any]:
+    return {
+        "title": group_title(group),
+        "tables": relations_tables(group),
+        "styles": styles_of(group.rows),
+        "strips": relations_strips(group),
     }
 
 

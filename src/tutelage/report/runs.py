@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from tutelage.errors import DataError
 from tutelage.report.fields import Fields, read_json, read_lines
+from tutelage.report.relations import Relations, relations_of
 
 __all__ = ["ALONE", "Measured", "Result", "Run", "Score", "Terms", "load_runs"]
 
@@ -102,6 +103,7 @@ class Run:
         result: None while the run is unfinished.
         validations: In the order of writing.
         terms: In the order of writing.
+        relations: How samples relate, where `tutelage relate` measured it.
     """
 
     name: str
@@ -109,6 +111,7 @@ class Run:
     result: Result | None
     validations: Sequence[Measured] = ()
     terms: Sequence[Terms] = ()
+    relations: Relations | None = None
 
     @property
     def finished(self) -> bool:
@@ -181,7 +184,13 @@ def _read(directory: Path, name: str) -> Run | None:
             if line.text("kind") == "validation"
         ],
         terms=[_terms(line) for line in lines if line.text("kind") == "train" and line.has("terms")],
+        relations=_relations(directory),
     )
+
+
+def _relations(directory: Path) -> Relations | None:
+    file = directory / "relations.json"
+    return relations_of(read_json(file)) if file.is_file() else None
 
 
 def _terms(line: Fields) -> Terms:
