@@ -6,7 +6,7 @@ Reads: logits
 Labels: same
 Trains: the student
 Differs: groups inside the batch unless sampling="drawn"; both sides in one pass; white box as FitNet, VID, CC here
-Results: benchmarks/digits/README.md
+Results: benchmarks/cifar100/ckd.md
 """
 
 from dataclasses import dataclass
