@@ -13,44 +13,16 @@ import numpy as np
 import pytest
 import torch
 
-from tutelage.cli import main
 from tutelage.cli.answers import CACHE
 from tutelage.data import Dataset, RandomResizedCrop, open_dataset
 from tutelage.models import load_network
-from tutelage.teachers import AnswerStore, HttpTeacher, Ledger, LiveTeacher, serve
+from tutelage.teachers import AnswerStore, HttpTeacher, Ledger, LiveTeacher, serve, stores_in
 from tutelage.teachers.environment import close, environment
-from tutelage.teachers.store import store_paths
 from tutelage.types import Batch
 
 # 647 training digits: ten batches of 64 an epoch, so 640 of them are shown.
 RUN = ("--validation", "0.52", "--batch-size", "64", "--engine.accelerator", "cpu", "--engine.precision", "32")
 PRECISE = ("--engine.accelerator", "cpu", "--engine.precision", "32")
-
-
-@pytest.fixture(autouse=True)
-def _folder(monkeypatch, tmp_path):
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setenv("NO_COLOR", "1")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.path", ["", *__import__("sys").path])  # main appends the folder it is called in
-
-
-@pytest.fixture
-def said(capsys):
-    """What a command prints, or what it says when it ends with a code."""
-
-    def run(*args, code=None):
-        capsys.readouterr()
-        if code is None:
-            main(list(map(str, args)))
-        else:
-            with pytest.raises(SystemExit) as stopped:
-                main(list(map(str, args)))
-            assert (stopped.value.code or 0) == code
-        out, error = capsys.readouterr()
-        return error if code else out
-
-    return run
 
 
 @pytest.fixture
@@ -71,8 +43,8 @@ def counts(text):
 
 
 def the_store(folder="kept"):
-    (path,) = store_paths(Path(folder))
-    return AnswerStore.at(path)
+    (store,) = stores_in(Path(folder))
+    return store
 
 
 def distilled(said, *args):
@@ -323,7 +295,7 @@ class TestStats:
         text = said("cache", "stats", "kept")
         assert text.count(load_network(teacher_run).fingerprint()) == 2
         assert all(word in text for word in ("10 logits", "top 2 of 10", "640", "crop-flip(padding=1,flip=False)"))
-        assert all(path.name in text for path in store_paths(Path("kept")))
+        assert all(store.path.name in text for store in stores_in(Path("kept")))
 
     def test_nothing_is_told_apart_from_nowhere(self, said, monkeypatch):
         monkeypatch.setenv("TUTELAGE_CACHE", "empty")
@@ -370,12 +342,12 @@ class TestPrune:
         fill()
         said("teach", "digits", "--epochs", "1", *RUN, "--out", "other")
         fill("--teacher", "other", "--allow-bad-teacher")
-        assert len(store_paths(Path("kept"))) == 2
+        assert len(stores_in(Path("kept"))) == 2
         keep = load_network(teacher_run).fingerprint()
         text = said("cache", "prune", "kept", "--keep", keep)
         assert f"teacher {load_network(Path('other')).fingerprint()}, 640 answers" in text
         assert "1 of 2 caches would be deleted, and were not: add --delete" in text
-        assert len(store_paths(Path("kept"))) == 2
+        assert len(stores_in(Path("kept"))) == 2
         assert "1 of 2 caches were deleted" in said("cache", "prune", "kept", "--keep", keep, "--delete")
         assert the_store().subject.teacher == keep
 

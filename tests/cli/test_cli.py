@@ -17,31 +17,6 @@ SOURCES = sorted(Path(tutelage.__file__).parent.rglob("*.py"))
 QUICK = ["--epochs", "1", "--validation", "0.52"]
 
 
-@pytest.fixture(autouse=True)
-def _wide_terminal(monkeypatch, tmp_path):
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setenv("NO_COLOR", "1")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.path", ["", *__import__("sys").path])  # main appends the folder it is called in
-
-
-@pytest.fixture
-def said(capsys):
-    """What a command prints."""
-
-    def run(*args, code=None):
-        if code is None:
-            main(list(map(str, args)))
-        else:
-            with pytest.raises(SystemExit) as stopped:
-                main(list(map(str, args)))
-            assert (stopped.value.code or 0) == code
-        out, error = capsys.readouterr()
-        return error if code else out
-
-    return run
-
-
 class TestHelp:
     @pytest.mark.parametrize("args", [(), ("--help",), ("-h",)])
     def test_it_names_every_command(self, said, args):

@@ -11,8 +11,7 @@ import torch
 from nursery import KILLED, Nursery, configuration, differences
 
 from tutelage.data import open_dataset
-from tutelage.teachers import AnswerStore, Ledger
-from tutelage.teachers.store import store_paths
+from tutelage.teachers import Ledger, stores_in
 
 BATCH = 10
 FEW = {"name": "few-teacher-calls", "subset_size": 200}  # 160 images train and are sent: 16 batches an epoch
@@ -78,8 +77,8 @@ class Books:
     @property
     def stored(self) -> "Counter[str]":
         rows: list[tuple[int, int]] = []
-        for path in store_paths(self.folder):
-            for ids, views, _ in AnswerStore.at(path).scan():
+        for store in stores_in(self.folder) if self.folder.exists() else []:
+            for ids, views, _ in store.scan():
                 rows += zip(ids.tolist(), views.tolist(), strict=True)
         return pictures(rows)
 

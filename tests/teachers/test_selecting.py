@@ -91,13 +91,16 @@ class TestFixedView:
         assert sent.ids.tolist() == [4, 9, 4]
         assert torch.equal(sent.labels, store.labels[sent.ids])
 
-    def test_the_seed_chooses_the_view_unless_it_is_the_plain_one(self, recording, store):
-        ids, inner = torch.arange(30), recording()
-        numbers = [FixedViewTeacher(inner, store, CropFlip(1, seed=seed)).numbers(ids) for seed in (0, 1)]
-        assert not torch.equal(*numbers)
-        assert len(set(numbers[0].tolist())) > 5
-        plain = FixedViewTeacher(inner, store, CropFlip(1, seed=1), plain=True).numbers(ids)
-        assert set(plain.tolist()) == {CropFlip(1).plain}
+    def test_the_seed_chooses_the_view_unless_it_is_the_plain_one(self, recording, store, shown):
+        def numbers(seed, *, plain=False):
+            inner = recording()
+            FixedViewTeacher(inner, store, CropFlip(1, seed=seed), plain=plain)(shown(range(30)))
+            return inner.batches[0].views
+
+        chosen = [numbers(seed) for seed in (0, 1)]
+        assert not torch.equal(*chosen)
+        assert len(set(chosen[0].tolist())) > 5
+        assert set(numbers(1, plain=True).tolist()) == {CropFlip(1).plain}
 
     def test_with_a_cache_an_image_is_one_call_however_long_it_is_trained_on(self, counting, make_store, store, shown):
         inner = counting()

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tutelage.errors import DataError, RunError, ShapeError
-from tutelage.teachers import AnswerStore, Stats, environment, merge, prune, stats
+from tutelage.teachers import AnswerStore, Stats, environment, merge, prune, stats, stores_in
 from tutelage.teachers.store import _views_a_node
 
 
@@ -127,6 +127,26 @@ def test_a_folder_without_a_store_and_a_damaged_store_are_said_to_be_so(tmp_path
     (tmp_path / "data.mdb").write_bytes(b"no store" * 1024)
     with pytest.raises(DataError, match="cannot be opened"):
         AnswerStore.at(tmp_path)
+
+
+def test_a_store_that_was_only_begun_is_none_yet_and_its_maker_goes_on(make_store, tmp_path):
+    path = tmp_path / "caches" / make_store(folder="elsewhere").path.name
+    environment.environment(path, create=True)  # all that its maker did before another process looked
+    assert stores_in(tmp_path / "caches") == []
+    with pytest.raises(DataError, match="is not a cache"):
+        AnswerStore.at(path)
+    made = make_store()
+    assert made.path == path
+    assert [store.path for store in stores_in(tmp_path / "caches")] == [path]
+
+
+def test_processes_that_make_a_store_and_look_for_it_at_the_same_moment_all_succeed(make_store, forked, tmp_path):
+    folder = tmp_path / "caches"
+    for trial in range(20):
+        folder.mkdir()
+        children = [forked(lambda: (stores_in(folder), make_store(), stores_in(folder))) for _ in range(4)]
+        assert [os.waitpid(child, 0)[1] for child in children] == [0] * 4, trial
+        shutil.rmtree(folder)
 
 
 def test_a_full_disk_is_a_clear_error_and_loses_nothing(make_store, forked):

@@ -5,19 +5,19 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import tyro
 from tyro.conf import Positional, arg
 
 from tutelage.cli.caches import merge_caches, prune_caches, show_ledgers, stats
-from tutelage.cli.flags import distilled
-from tutelage.cli.words import taps_by_role
+from tutelage.cli.flags import distilled, teacher_of
 from tutelage.data import open_dataset
-from tutelage.engine import EngineConfig, HttpConfig, TeacherConfig
-from tutelage.engine.answers import answers_folder, serve_network, trained_on, verify_answers
+from tutelage.engine import EngineConfig, HttpConfig
+from tutelage.engine.answers import serve_network, trained_on, verify_answers
 from tutelage.engine.filling import fill_answers
 from tutelage.engine.loop import polite_stop
+from tutelage.engine.tutor import answers_folder
 from tutelage.errors import ConfigError, DataError, UnknownNameError
 
 __all__ = ["cache", "serve_teacher"]
@@ -60,16 +60,6 @@ its --seed; what is in the cache is not asked again, so a fill that was stopped 
 Calls are noted in ledger.sqlite beside the answers; a --teacher.budget counts all fills of a cache together. A fill
 and a run share a budget where both have the same --teacher.ledger.
 """
-
-
-def _teacher(asked: Any) -> TeacherConfig:
-    return TeacherConfig(
-        weights=asked.teacher,
-        gives=asked.teacher_gives,
-        taps=taps_by_role(asked.teacher_taps),
-        batch_size=asked.teacher_batch_size,
-        http=asked.http,
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +107,7 @@ def verify(args: Sequence[str]) -> None:
         raise ConfigError(f"the tolerance must be 0 or more, got {asked.tolerance}")
     data = open_dataset(asked.data or trained_on(asked.teacher), size=asked.size)
     folder = asked.folder or answers_folder()
-    found = verify_answers(_teacher(asked), data, folder, sample=asked.sample, seed=asked.seed, engine=asked.engine)
+    found = verify_answers(teacher_of(asked), data, folder, sample=asked.sample, seed=asked.seed, engine=asked.engine)
     wrong = []
     for store, result in found:
         allowed = asked.tolerance

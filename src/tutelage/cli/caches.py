@@ -9,9 +9,10 @@ from pathlib import Path
 import tyro
 from tyro.conf import Positional
 
-from tutelage.engine.answers import answers_folder, find_ledger, stores_in
+from tutelage.engine.answers import find_ledger
+from tutelage.engine.tutor import answers_folder
 from tutelage.errors import ConfigError, DataError, UnknownNameError
-from tutelage.teachers import AnswerStore, Call, Content, merge, prune
+from tutelage.teachers import AnswerStore, Call, Content, merge, prune, stores_in
 
 __all__ = ["merge_caches", "prune_caches", "show_ledgers", "stats"]
 

@@ -28,11 +28,11 @@ from tutelage.engine import (
     from_json,
 )
 from tutelage.errors import ConfigError, UnknownNameError
-from tutelage.methods import METHODS, MethodConfig
+from tutelage.methods import METHODS, MethodConfig, is_taught, learns_from_peers
 from tutelage.recipes import recipe_for
 from tutelage.rundir import RunDir
 
-__all__ = ["Distill", "Teach", "distilled", "taught"]
+__all__ = ["Distill", "Teach", "distilled", "taught", "teacher_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +137,7 @@ def distilled(args: Sequence[str], *, prog: str = "tutelage distill") -> tuple[R
 def _teacher(args: Sequence[str], base: RunConfig, asked: Any, method: MethodConfig) -> TeacherConfig | None:
     """What the flags say of the teacher; None where nothing is taught by one."""
     methods = [*(stage.method for stage in base.stages[:-1] if stage.method), method]
-    if all(getattr(each, "teacher_free", False) for each in methods):  # base may have one: that was not asked for
+    if not any(map(is_taught, methods)):  # base may have one: that was not asked for
         if unused := [word for word in args if word.startswith("--teacher")]:
             raise ConfigError(f"{asked.method} learns without a teacher, as it is set: leave out {unused[0]}")
         return None
@@ -145,13 +145,16 @@ def _teacher(args: Sequence[str], base: RunConfig, asked: Any, method: MethodCon
         raise ConfigError(
             "a teacher is needed: --teacher RUN, made by `tutelage teach`, a .safetensors file, or what else answered"
         )
+    return replace(teacher_of(asked), allow_bad=asked.allow_bad_teacher, answers=asked.answers)
+
+
+def teacher_of(asked: Any) -> TeacherConfig:
+    """The teacher that flags name, whatever is to become of its answers."""
     return TeacherConfig(
         weights=asked.teacher,
         gives=asked.teacher_gives,
         taps=taps_by_role(asked.teacher_taps),
         batch_size=asked.teacher_batch_size,
-        allow_bad=asked.allow_bad_teacher,
-        answers=asked.answers,
         http=asked.http,
     )
 
@@ -285,7 +288,7 @@ def _filled(base: RunConfig, asked: Teach, method: MethodConfig | None, teacher:
         data=data,
         student=student,
         teacher=teacher,
-        peers=peers or ((student,) if getattr(method, "peers", False) else ()),
+        peers=peers or ((student,) if learns_from_peers(method) else ()),
         stages=(*base.stages[:-1], stage),
         engine=asked.engine,
         seed=asked.seed,

@@ -16,7 +16,7 @@ from tutelage.data.views import Views
 from tutelage.errors import ConfigError
 from tutelage.types import Batch
 
-__all__ = ["Loader", "evaluation_batches", "resident"]
+__all__ = ["Loader", "evaluation_batches", "rendered", "resident"]
 
 _RESIDENT_LIMIT = 4 << 30
 """Bytes of images that may live on the device: CIFAR takes 0.15 GB, 20,000 images of 256 px take 3.9 GB."""
@@ -29,7 +29,7 @@ class _Rows(Dataset[Batch]):
         self.store, self.views = store, views
 
     def __getitem__(self, row: Int64[Tensor, "2 n"]) -> Batch:
-        return _render(self.store, self.views, row[0], row[1])
+        return rendered(self.store, self.views, row[0], row[1])
 
 
 class Loader:
@@ -112,7 +112,7 @@ class Loader:
     def _resident(self, ids: Int64[Tensor, "b n"], numbers: Int64[Tensor, "b n"]) -> Iterator[Batch]:
         ids, numbers = ids.to(self.device), numbers.to(self.device)
         for rows, views in zip(ids, numbers, strict=True):
-            yield _render(self._store, self._views, rows, views)
+            yield rendered(self._store, self._views, rows, views)
 
     def _streamed(self, ids: Int64[Tensor, "b n"], numbers: Int64[Tensor, "b n"]) -> Iterator[Batch]:
         batches = DataLoader(
@@ -145,9 +145,33 @@ def resident(store: ImageStore, device: str | torch.device, *, limit: int = _RES
     return store.to(device) if store.num_bytes <= limit else store
 
 
-def _render(store: ImageStore, views: Views, ids: Int64[Tensor, " n"], numbers: Int64[Tensor, " n"]) -> Batch:
-    pixels = views.render(store.images, ids, numbers)
-    return Batch(pixels, store.labels.index_select(0, ids), ids, numbers)
+def rendered(
+    store: ImageStore,
+    views: Views,
+    ids: Int64[Tensor, " n"],
+    numbers: Int64[Tensor, " n"],
+    *,
+    device: str | torch.device | None = None,
+) -> Batch:
+    """The batch that shows these views of these images.
+
+    Args:
+        store: The images, on the host or on the device.
+        views: The family of views.
+        ids: Rows of the store.
+        numbers: The view of each.
+        device: Where the batch appears; by default where the images are.
+
+    Example:
+        >>> from tutelage.data import Plain
+        >>> store = ImageStore(torch.zeros(5, 8, 8, 1, dtype=torch.uint8), torch.arange(5), "")
+        >>> rendered(store, Plain(), torch.tensor([4, 2]), torch.tensor([0, 0])).labels
+        tensor([4, 2])
+    """
+    home = store.images.device
+    ids, numbers = ids.to(home), numbers.to(home)
+    batch = Batch(views.render(store.images, ids, numbers), store.labels.index_select(0, ids), ids, numbers)
+    return batch if device is None else Batch(*(part.to(device, non_blocking=True) for part in batch))
 
 
 def evaluation_batches(
@@ -187,7 +211,5 @@ def evaluation_batches(
 def _evaluate(
     store: ImageStore, ids: Int64[Tensor, " m"], views: Views, batch_size: int, device: torch.device
 ) -> Iterator[Batch]:
-    home = store.images.device
-    for rows in torch.split(ids.to(home), batch_size):
-        batch = _render(store, views, rows, torch.full_like(rows, views.plain))
-        yield Batch(*(tensor.to(device, non_blocking=True) for tensor in batch))
+    for rows in torch.split(ids.to(store.images.device), batch_size):
+        yield rendered(store, views, rows, torch.full_like(rows, views.plain), device=device)

@@ -12,42 +12,27 @@ from jaxtyping import Shaped
 from torch import Tensor
 
 from tutelage.data import Dataset, Views
-from tutelage.data.dataset import cache_folder
-from tutelage.data.loader import resident
+from tutelage.data.loader import rendered, resident
 from tutelage.engine.codec import from_json
 from tutelage.engine.config import EngineConfig
 from tutelage.engine.opening import open_teacher
 from tutelage.engine.session import open_fabric
 from tutelage.engine.teacher_config import TeacherConfig
+from tutelage.engine.tutor import LEDGER
 from tutelage.errors import ConfigError, DataError
 from tutelage.models import Network, load_network
 from tutelage.rundir import RunDir
-from tutelage.teachers import AnswerStore, Ledger, TeacherServer, Verified, serve, verify
-from tutelage.teachers.store import store_paths
+from tutelage.teachers import AnswerStore, Ledger, TeacherServer, Verified, serve, stores_in, verify
 from tutelage.teachers.upkeep import Render
-from tutelage.types import Batch, Outputs
+from tutelage.types import Outputs
 
-__all__ = ["answers_folder", "find_ledger", "make_render", "serve_network", "stores_in", "trained_on", "verify_answers"]
-
-LEDGER = "ledger.sqlite"
-
-
-def answers_folder() -> Path:
-    """Where caches are unless another folder is named: ``$TUTELAGE_CACHE/answers``."""
-    return cache_folder() / "answers"
+__all__ = ["find_ledger", "make_render", "serve_network", "trained_on", "verify_answers"]
 
 
 def make_render(data: Dataset, views: Views, device: torch.device) -> Render:
     """What makes batches of any (ids, views) of the training images on a device."""
     store = resident(data.train, device)
-    home = store.images.device
-
-    def render(ids: Tensor, numbers: Tensor) -> Batch:
-        ids, numbers = ids.to(home), numbers.to(home)
-        batch = Batch(views.render(store.images, ids, numbers), store.labels.index_select(0, ids), ids, numbers)
-        return Batch(*(part.to(device) for part in batch))
-
-    return render
+    return lambda ids, numbers: rendered(store, views, ids, numbers, device=device)
 
 
 def verify_answers(
@@ -102,28 +87,11 @@ def trained_on(weights: str) -> str:
     Raises:
         ConfigError: if it does not say, or there is no network but a server or a function.
     """
-    stored = not weights.startswith(("http://", "https://", "python:"))
+    stored = TeacherConfig(weights=weights).kind == "network"
     data = str(load_network(Path(weights)).card.training.get("data", "")) if stored else ""
     if not data:
         raise ConfigError(f"{weights} does not say on which data it was trained: name the data that it answered to")
     return data
-
-
-def stores_in(folder: Path) -> list[AnswerStore]:
-    """The cache that a folder is, or all caches in it.
-
-    Raises:
-        DataError: if the folder does not exist, or a cache in it is damaged.
-
-    Example:
-        >>> import tempfile
-        >>> stores_in(Path(tempfile.mkdtemp()))
-        []
-    """
-    if not folder.is_dir():
-        raise DataError(f"there is no folder {folder}: name one that holds caches of answers")
-    paths = [folder] if (folder / "data.mdb").is_file() else store_paths(folder)
-    return [AnswerStore.at(path) for path in paths]
 
 
 def find_ledger(path: Path) -> Ledger:

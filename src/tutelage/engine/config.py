@@ -8,7 +8,7 @@ from tutelage.data import Mixing
 from tutelage.data.protocols import ProtocolConfig, Standard
 from tutelage.engine.teacher_config import TeacherConfig
 from tutelage.errors import ConfigError
-from tutelage.methods import MethodConfig
+from tutelage.methods import MethodConfig, is_taught, learns_from_peers
 from tutelage.ops.checks import check_non_negative, check_positive
 
 __all__ = [
@@ -224,7 +224,7 @@ class RunConfig:
         if not self.stages:
             raise ConfigError("a run needs at least one stage, got none")
         methods = [stage.method for stage in self.stages if stage.method]
-        taught = [method.name for method in methods if not getattr(method, "teacher_free", False)]
+        taught = [method.name for method in methods if is_taught(method)]
         if taught and self.teacher is None:
             raise ConfigError(f"the method {taught[0]!r} needs a teacher, and none is given: name one")
         if self.teacher is not None and not taught:
@@ -233,7 +233,7 @@ class RunConfig:
 
     def _check_peers(self) -> None:
         methods = [stage.method for stage in self.stages if stage.method]
-        among = [method for method in methods if getattr(method, "peers", False)]
+        among = [method for method in methods if learns_from_peers(method)]
         if among and not self.peers:
             raise ConfigError(f"the method {among[0].name!r} learns from peers, and there are none: name one")
         if self.peers and (not among or len(among) < len(methods)):

@@ -20,12 +20,14 @@ from tutelage.engine.session import Session, open_fabric
 from tutelage.engine.tutor import Tutor
 from tutelage.errors import ConfigError, Interrupted
 from tutelage.rundir import RunDir
-from tutelage.teachers import AnswerStore, FixedViewTeacher
+from tutelage.teachers import AnswerStore, fill
 
 __all__ = ["Filled", "fill_answers"]
 
 _LOOK_UP = 2**15
 """Answers looked up at once: 60 MB where several views share a node of 2 KB."""
+
+ADVICE = "; none was sent: raise it, or spend what there is with --teacher.exhausted skip"
 
 _ASK = 256
 """Samples asked for at once: what Ctrl-C waits for, and the most that a crash can have under way."""
@@ -81,7 +83,7 @@ def fill_answers(config: RunConfig, *, all_views: bool = False) -> Filled:
     if tutor.config.answers.plan:
         ids, views = _planned(session, ids, views)
     missing = _missing(store, ids, views)
-    _check_budget(tutor, ids[missing], views[missing])
+    tutor.check_room(ids[missing], views[missing], who="this fill", then=ADVICE)
     before = tutor.account()["cost"]
     asked = _ask(session, ids[missing], views[missing])
     return Filled(
@@ -118,17 +120,13 @@ def _shown(session: Session, tutor: Tutor) -> tuple[Int64[Tensor, " n"], Int64[T
     """
     may_be_sent = torch.zeros(len(session.data.train), dtype=torch.bool)
     may_be_sent[session.division.answered] = True
-    family = session.data.views(seed=session.config.seed)
     keys = []
     for number, stage in enumerate(session.config.stages):
-        for epoch in range(stage.epochs if session.methods[number] is not None else 0):
+        method = session.methods[number]
+        for epoch in range(stage.epochs if method is not None and method.needs.teacher else 0):
             ids = session.samplers[number].epoch(epoch).flatten()
             ids = ids[may_be_sent[ids]]
-            views = family.draw(ids, epoch=epoch)
-            if tutor.view != "same":
-                plain = tutor.view == "plain"
-                views = FixedViewTeacher(tutor.source, session.data.train, family, plain=plain).numbers(ids)
-            keys.append(ids * 2**32 + views)
+            keys.append(ids * 2**32 + tutor.shown(ids, epoch=epoch))
     # One number each: sorting 3 M of them takes 1.3 s, and 12 s as pairs.
     every = torch.cat(keys).numpy()
     _, first = np.unique(every, return_index=True)
@@ -137,7 +135,7 @@ def _shown(session: Session, tutor: Tutor) -> tuple[Int64[Tensor, " n"], Int64[T
 
 
 def _every_view(session: Session, tutor: Tutor) -> tuple[Int64[Tensor, " n"], Int64[Tensor, " n"]]:
-    count = session.data.views(seed=0).num_views
+    count = tutor.views.num_views
     if tutor.view != "same":
         raise ConfigError(f"the teacher is shown one view of an image only (view={tutor.view}): leave out --all-views")
     if count is None:
@@ -167,33 +165,18 @@ def _missing(store: AnswerStore, ids: Tensor, views: Tensor) -> Int64[Tensor, " 
     return (~torch.cat(known)).nonzero()[:, 0]
 
 
-def _check_budget(tutor: Tutor, ids: Tensor, views: Tensor) -> None:
-    """Refuse a fill that is certain to spend its budget in the middle, unless that is wanted."""
-    answers, ledger = tutor.config.answers, tutor.ledger
-    if answers.budget is None or ledger is None or answers.exhausted == "skip" or answers.plan:
-        return
-    # A process that died had reserved some that were never answered: these are sent again and count once.
-    new, room = int((~ledger.holds(ids, views)).sum()), answers.budget - len(ledger)
-    if new > room:
-        raise ConfigError(
-            f"this fill sends {new:,} images and the budget of {answers.budget:,} teacher calls has room for "
-            f"{max(room, 0):,}; none was sent: raise it, or spend what there is with --teacher.exhausted skip"
-        )
-
-
 def _ask(session: Session, ids: Tensor, views: Tensor) -> int:
     """Ask, batch by batch, for what the store lacks; how many were sent."""
     teacher = session.teacher
-    if teacher is None or not len(ids):
+    if teacher is None:
         return 0
-    render = make_render(session.data, session.data.views(seed=session.config.seed), session.fabric.device)
-    before, done = teacher.calls, 0
+    render, before = make_render(session.data, session.views, session.fabric.device), teacher.calls
     with polite_stop() as stopped, Progress("cache fill", len(ids)) as progress:
-        for some, numbers in zip(torch.split(ids, _ASK), torch.split(views, _ASK), strict=True):
-            if stopped():
+
+        def after(done: int) -> None:
+            progress.step(done)
+            if stopped() and done < len(ids):
                 came = teacher.calls - before
                 raise Interrupted(f"stopped: {came:,} answers came and are kept; the same command asks for the rest")
-            teacher(render(some, numbers))
-            done += len(some)
-            progress.step(done)
-    return teacher.calls - before
+
+        return fill(teacher, render, ids, views, batch_size=_ASK, in_order=True, after=after)

@@ -106,7 +106,7 @@ class Objective:
         if self._fabric.world_size > 1:
             student, teacher, batch = self._whole(student), self._whole(teacher), self._whole(batch)
         known = teacher.known  # type: ignore[assignment]
-        index = known.nonzero()[:, 0]
+        index = known.nonzero()[:, 0]  # waits for the accelerator: only where answers may be missing
         count, all_of_them = len(index), len(known)
         if count >= self._needs.at_least and self._method is not None:
             select: Callable[[Tensor], Tensor] = lambda part: part.index_select(0, index)  # noqa: E731

@@ -1,5 +1,7 @@
 """Figures of how samples relate in what networks say of them: neighbours, agreement, calibration.
 
+Each figure waits for the accelerator: they are taken once, of a finished run, when nothing trains.
+
 Letters: n samples, d features, k neighbours, c classes, m bins.
 """
 

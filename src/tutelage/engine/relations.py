@@ -16,7 +16,7 @@ from tutelage.data import Dataset, open_dataset
 from tutelage.engine.codec import from_json
 from tutelage.engine.config import EngineConfig, RunConfig
 from tutelage.engine.evaluation import Judge
-from tutelage.engine.opening import MOVING, open_teacher
+from tutelage.engine.opening import open_teacher
 from tutelage.engine.relation_figures import (
     BINS,
     agreement,
@@ -144,14 +144,11 @@ def why_not_asked(teacher: TeacherConfig | None) -> str:
     """
     if teacher is None:
         return "the run had no teacher"
-    name = teacher.weights
-    if name in MOVING and not Path(name).exists():
+    if teacher.kind == "student":
         return "it was a copy of the student"
-    if name.startswith(("http://", "https://", "python:")):
+    if teacher.kind != "network":
         return "its calls may cost: it is no stored network"
-    if teacher.answers.budget is not None or teacher.answers.price_per_call > 0:
-        return "its calls cost: it has a budget or a price"
-    return ""
+    return "its calls cost: it has a budget or a price" if teacher.costs else ""
 
 
 def _finished(path: Path) -> RunDir:

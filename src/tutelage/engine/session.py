@@ -88,7 +88,7 @@ class Session:
         if not any(weight.requires_grad for weight in self.student.parameters()):
             raise ConfigError(f"{config.student.model} has no weights that could be trained: unfreeze some")
         self.networks = [self.student, *self._build_peers(config)]
-        self._views = self.data.views(seed=config.seed)
+        self.views = self.data.views(seed=config.seed)
         self.teacher: Teacher | None = None
         self.tutor: Tutor | None = None
         if config.teacher is not None:
@@ -116,7 +116,7 @@ class Session:
         return Loader(
             self._images,
             self.samplers[stage],
-            self._views,
+            self.views,
             device=self.fabric.device,
             workers=self.config.data.workers,
             rank=self.fabric.global_rank,
@@ -191,7 +191,7 @@ class Session:
     def _open_tutor(self, config: TeacherConfig, *, one_answer: bool) -> Tutor:
         channels_last = self.config.engine.channels_last
         source = open_teacher(config, self.data, self.fabric, channels_last=channels_last, student=self.student)
-        return Tutor(source, config, data=self.data, division=self.division, views=self._views, one_answer=one_answer)
+        return Tutor(source, config, data=self.data, division=self.division, views=self.views, one_answer=one_answer)
 
     def _build_method(self, stage: StageConfig, shapes: Shapes) -> Method | Lessons | None:
         config = stage.method

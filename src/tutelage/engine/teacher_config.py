@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from tutelage.errors import ConfigError
@@ -82,7 +83,8 @@ class TeacherConfig:
 
     Args:
         weights: A run directory, a .safetensors file with its card beside it, the http:// address of a server that
-            speaks the protocol of `tutelage serve-teacher`, or python:pkg.module:function.
+            speaks the protocol of `tutelage serve-teacher`, python:pkg.module:function, or ema or snapshot for a copy
+            of the student.
         gives: What a Python function answers with.
         batch_size: Largest number of images it sees at once.
         taps: Role → module path, where the model's own roles do not fit.
@@ -98,3 +100,18 @@ class TeacherConfig:
     allow_bad: bool = False
     answers: AnswersConfig = field(default_factory=AnswersConfig)
     http: HttpConfig = field(default_factory=HttpConfig)
+
+    @property
+    def kind(self) -> Literal["network", "server", "function", "student"]:
+        """What ``weights`` names: a stored network, a server, a Python function, or a copy of the student."""
+        if self.weights in ("ema", "snapshot") and not Path(self.weights).exists():
+            return "student"
+        if self.weights.startswith(("http://", "https://")):
+            return "server"
+        return "function" if self.weights.startswith("python:") else "network"
+
+    @property
+    def costs(self) -> bool:
+        """Whether a call may cost something: the teacher is not ours, or its calls have a budget or a price."""
+        priced = self.answers.budget is not None or self.answers.price_per_call > 0
+        return priced or self.kind in ("server", "function")

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from jaxtyping import Int64
 from torch import Tensor
 
 from tutelage.data import Dataset, ImageStore, Views
@@ -27,14 +28,22 @@ from tutelage.teachers import (
     MovingTeacher,
     Subject,
     Teacher,
+    stores_in,
 )
 from tutelage.teachers.planning import balanced_plan, k_centre_plan, random_plan
-from tutelage.teachers.store import store_paths
+from tutelage.teachers.selecting import fixed_views
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-__all__ = ["Tutor"]
+__all__ = ["LEDGER", "Tutor", "answers_folder"]
+
+LEDGER = "ledger.sqlite"
+
+
+def answers_folder() -> Path:
+    """Where caches are unless another folder is named: ``$TUTELAGE_CACHE/answers``."""
+    return cache_folder() / "answers"
 
 
 class Tutor:
@@ -74,7 +83,7 @@ class Tutor:
         self._data, self._division, self.views = data, division, views
         answers = config.answers
         network = source.network if isinstance(source, LiveTeacher) else None
-        costs = network is None or answers.budget is not None or answers.price_per_call > 0
+        costs = config.costs
         self._moves = isinstance(source, MovingTeacher)
         self.view = answers.view or ("once" if one_answer or answers.plan else "same")
         if one_answer and self.view == "same":
@@ -135,8 +144,8 @@ class Tutor:
         teacher, answers = self.source, self.config.answers
         if self._cached:
             store = self.open_store(roles)
-            self.ledger = Ledger(Path(answers.ledger or run.path / "ledger.sqlite"), run=run.path.name)
-            self._check_enough(store, images, batch_size)
+            self.ledger = Ledger(Path(answers.ledger or run.path / LEDGER), run=run.path.name)
+            self._check_enough(store, batch_size)
             counted = BudgetedTeacher(
                 teacher,
                 self.ledger,
@@ -172,37 +181,59 @@ class Tutor:
             data=self._data.train.checksum,
             content=Content(num_classes=len(source.labels), taps=taps, top=answers.top),
         )
-        folder = cache_folder() / "answers" if answers.cache in ("auto", "on") else Path(answers.cache)
-        if not (folder / subject.name).exists():
-            for path in store_paths(folder):
-                store = AnswerStore.at(path)
+        folder = answers_folder() if answers.cache in ("auto", "on") else Path(answers.cache)
+        if folder.is_dir() and not (folder / subject.name).exists():
+            for store in stores_in(folder):
                 if _holds(store.subject, subject):
                     return store
         return AnswerStore(folder, subject, dense=dense)
 
-    def _check_enough(self, store: AnswerStore, images: ImageStore, batch_size: int) -> None:
+    def shown(self, ids: Int64[Tensor, " n"], *, epoch: int) -> Int64[Tensor, " n"]:
+        """The view of each image that the teacher is shown in an epoch."""
+        if self.view == "same":
+            return self.views.draw(ids, epoch=epoch)
+        return fixed_views(self.views, ids, plain=self.view == "plain")
+
+    def check_room(self, ids: Tensor, views: Tensor, *, who: str, then: str) -> None:
         """Refuse a budget that is certain to be spent in the middle, where that would be an error.
 
-        What a process that was killed had sent may be in the ledger and not in the store: it is counted there.
+        Args:
+            ids: What is to be sent.
+            views: The view of each.
+            who: That sends them.
+            then: How the sentence goes on: what to do about it.
+
+        Raises:
+            ConfigError: with both numbers.
         """
-        answers, ids = self.config.answers, self._division.answered
-        if answers.budget is None or answers.exhausted == "skip" or answers.plan or self.ledger is None:
+        budget = self.config.answers.budget
+        if budget is None or self.ledger is None or not self._must_suffice:
             return
-        advice = "raise it, let --teacher.plan choose, or go on without the rest with --teacher.exhausted skip"
-        room = answers.budget - len(self.ledger)
-        if self.view == "same":
-            if answers.budget < min(batch_size, len(ids)):
-                raise ConfigError(
-                    f"the budget of {answers.budget} teacher calls is below the batch of {batch_size}: {advice}"
-                )
-            return
-        numbers = FixedViewTeacher(self.source, images, self.views, plain=self.view == "plain").numbers(ids)
-        missing = int((~store.get(ids, numbers)[1] & ~self.ledger.holds(ids, numbers)).sum())
-        if missing > room:
+        # A process that died had reserved some that were never answered: these are sent again and count once.
+        new, room = int((~self.ledger.holds(ids, views)).sum()), budget - len(self.ledger)
+        if new > room:
             raise ConfigError(
-                f"this run sends {missing:,} images and the budget of {answers.budget:,} teacher calls has room for "
-                f"{max(room, 0):,}: {advice}"
+                f"{who} sends {new:,} images and the budget of {budget:,} teacher calls has room for "
+                f"{max(room, 0):,}{then}"
             )
+
+    def _check_enough(self, store: AnswerStore, batch_size: int) -> None:
+        answers, ids = self.config.answers, self._division.answered
+        advice = "raise it, let --teacher.plan choose, or go on without the rest with --teacher.exhausted skip"
+        if self.view != "same":
+            numbers = self.shown(ids, epoch=0)
+            missing = ~store.get(ids, numbers)[1]
+            self.check_room(ids[missing], numbers[missing], who="this run", then=f": {advice}")
+        elif self._must_suffice and (answers.budget or 0) < min(batch_size, len(ids)):
+            raise ConfigError(
+                f"the budget of {answers.budget} teacher calls is below the batch of {batch_size}: {advice}"
+            )
+
+    @property
+    def _must_suffice(self) -> bool:
+        """Whether the run has a budget whose end would be an error."""
+        answers = self.config.answers
+        return answers.budget is not None and answers.exhausted == "error" and not answers.plan
 
     def choose(self, run: RunDir, seed: int, *, embed: Callable[[Tensor], Tensor], fabric: "Fabric") -> None:
         """Make the plan, or read the one that the run made before; nothing where none is wanted.

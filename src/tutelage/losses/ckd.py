@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tutelage.errors import ConfigError, ShapeError
 from tutelage.ops.checks import check_labels, check_paired_logits, check_paired_rows, check_positive
-from tutelage.ops.divergences import kl
+from tutelage.ops.divergences import softened_kl
 from tutelage.ops.precision import upcast, upcast_both
 
 __all__ = ["all_pairs", "comparative", "comparative_labels", "contrast", "contrast_gap"]
@@ -225,7 +225,7 @@ def contrast_gap(
     check_positive(temperature=temperature)
     ours, theirs = upcast_both(ours, theirs.detach())
     if distance == "kl":
-        return temperature**2 * kl(theirs / temperature, ours / temperature)
+        return softened_kl(theirs, ours, temperature)
     if distance == "mse":
         return F.mse_loss(ours, theirs, reduction="none").mean(1)
     raise ConfigError(f"distance must be 'kl' or 'mse', got {distance!r}")

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tutelage.errors import ConfigError, ShapeError
 from tutelage.ops.checks import check_paired_logits, check_positive
-from tutelage.ops.divergences import kl
+from tutelage.ops.divergences import softened_kl
 from tutelage.ops.precision import upcast, upcast_both, without_autocast
 from tutelage.ops.units import unit_rows
 
@@ -62,7 +62,7 @@ def positive_in_context(
     _check_context("context", context_logits, student_logits)
     target = aggregate_context(context_logits, weights, temperature=temperature, aggregate=aggregate)
     ours, theirs = upcast_both(student_logits, target)
-    value = temperature**2 * kl(theirs / temperature, ours / temperature)
+    value = softened_kl(theirs, ours, temperature)
     return torch.where((weights > 0).any(1), value, 0.0)
 
 

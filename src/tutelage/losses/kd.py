@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tutelage.ops.checks import check_paired_logits, check_positive
-from tutelage.ops.divergences import kl
+from tutelage.ops.divergences import softened_kl
 from tutelage.ops.precision import upcast_both
 
 __all__ = ["kd"]
@@ -45,4 +45,4 @@ def kd(
     check_paired_logits(student_logits, teacher_logits)
     check_positive(temperature=temperature)
     ours, theirs = upcast_both(student_logits, teacher_logits.detach())
-    return temperature**2 * kl(theirs / temperature, ours / temperature)
+    return softened_kl(theirs, ours, temperature)

@@ -84,9 +84,7 @@ class Bank(Table):
             ShapeError: if the batch does not fit the bank.
             InputError: if (on the CPU) an id is not in the bank.
         """
-        ids, features, logits, labels = self._checked(ids, features, logits, labels)
-        if step < 0:
-            raise ConfigError(f"step must be at least 0, got {step}: −1 says that a row was never written")
+        ids, features, logits, labels = self._checked(ids, features, logits, labels, step=step)
         self._check_ids(ids, lowest=0)
         if len(ids) == 0:
             return

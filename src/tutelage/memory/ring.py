@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from tutelage.errors import ConfigError, InputError
+from tutelage.errors import InputError
 from tutelage.memory.rows import Rows
 from tutelage.memory.table import Table
 from tutelage.ops.units import unit_rows
@@ -77,9 +77,7 @@ class Ring(Table):
             ShapeError: if the batch does not fit the ring.
             InputError: if (on the CPU) an id is negative.
         """
-        ids, features, logits, labels = self._checked(ids, features, logits, labels)
-        if step < 0:
-            raise ConfigError(f"step must be at least 0, got {step}: −1 says that a row was never written")
+        ids, features, logits, labels = self._checked(ids, features, logits, labels, step=step)
         if ids.device.type == "cpu" and bool((ids < 0).any()):
             raise InputError(f"ids must be at least 0, got {int(ids.min())}: −1 stands for no sample")
         capacity, came = len(self.labels), len(ids)

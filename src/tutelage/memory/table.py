@@ -80,9 +80,11 @@ class Table(nn.Module, ABC):
         return Entries(*(None if part is None else part.to(ids.device) for part in found))  # type: ignore[arg-type]
 
     def _checked(
-        self, ids: Tensor, features: Tensor, logits: Tensor | None, labels: Tensor | None
+        self, ids: Tensor, features: Tensor, logits: Tensor | None, labels: Tensor | None, *, step: int
     ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
         """A batch that fits, on the device of the table, in at least float32, without gradient."""
+        if step < 0:
+            raise ConfigError(f"step must be at least 0, got {step}: −1 says that a row was never written")
         check_rows(features, width=self.features.shape[1], ids=ids, labels=labels)
         if logits is not None and self.logits is None:
             raise ShapeError(f"this memory keeps no logits, got {tuple(logits.shape)}: make it with classes=…")

@@ -3,7 +3,7 @@
 import sys
 from typing import Any
 
-from tutelage.methods.base import Method, MethodConfig, Needs
+from tutelage.methods.base import Method, MethodConfig, Needs, is_taught, learns_from_peers
 from tutelage.methods.cc import CC, CCConfig
 from tutelage.methods.ckd import CKD, CKDConfig
 from tutelage.methods.cs_kd import CSKD, CSKDConfig
@@ -53,6 +53,8 @@ __all__ = [
     "TfKDConfig",
     "VIDConfig",
     "card_of",
+    "is_taught",
+    "learns_from_peers",
 ]
 
 METHODS: dict[str, type[Any]] = {

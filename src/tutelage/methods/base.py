@@ -11,7 +11,7 @@ from tutelage.labels import Relation
 from tutelage.teachers import Teacher
 from tutelage.types import Batch, Outputs, Shapes, Term
 
-__all__ = ["Method", "MethodConfig", "Needs"]
+__all__ = ["Method", "MethodConfig", "Needs", "is_taught", "learns_from_peers"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,3 +86,25 @@ class MethodConfig(Protocol):
 
     def build(self, student: Shapes, teacher: Shapes) -> Method:
         """Make the module for networks of these shapes."""
+
+
+def is_taught(config: MethodConfig | None) -> bool:
+    """Whether a method needs a teacher; labels alone (``None``) need none.
+
+    Example:
+        >>> from tutelage.methods import DMLConfig, KDConfig
+        >>> is_taught(KDConfig()), is_taught(DMLConfig()), is_taught(None)
+        (True, False, False)
+    """
+    return config is not None and not getattr(config, "teacher_free", False)
+
+
+def learns_from_peers(config: MethodConfig | None) -> bool:
+    """Whether a method learns from networks that learn at the same time.
+
+    Example:
+        >>> from tutelage.methods import DMLConfig, KDConfig
+        >>> learns_from_peers(DMLConfig()), learns_from_peers(KDConfig())
+        (True, False)
+    """
+    return bool(getattr(config, "peers", False))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tutelage.ops.precision import upcast_both
 
-__all__ = ["kl"]
+__all__ = ["kl", "softened_kl"]
 
 
 def kl(p: Float[Tensor, "*n k"], q: Float[Tensor, "*n k"]) -> Float[Tensor, "*n"]:
@@ -41,3 +41,21 @@ def kl(p: Float[Tensor, "*n k"], q: Float[Tensor, "*n k"]) -> Float[Tensor, "*n"
     # The difference is masked before the product: 0 · (−∞ + ∞) is NaN, and so would be its gradient.
     gap = torch.where(weight > 0, log_p - log_q, 0.0)
     return (weight * gap).sum(dim=-1)
+
+
+def softened_kl(p: Float[Tensor, "*n k"], q: Float[Tensor, "*n k"], temperature: float) -> Float[Tensor, "*n"]:
+    r"""τ² times :func:`kl` of logits divided by τ: its gradient is of one size whatever the temperature.
+
+    Args:
+        p: logits of the distribution that the expectation is taken over.
+        q: logits of the distribution that is compared with it.
+        temperature: τ, above zero.
+
+    Returns:
+        One divergence in nats a row.
+
+    Example:
+        >>> softened_kl(torch.tensor([[8.0, 0.0]]), torch.zeros(1, 2), 4.0)
+        tensor([5.2450])
+    """
+    return temperature**2 * kl(p / temperature, q / temperature)

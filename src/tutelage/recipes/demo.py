@@ -6,6 +6,7 @@ from pathlib import Path
 from tutelage.engine import RunConfig, StudentConfig, TeacherConfig
 from tutelage.methods import METHODS, CKDConfig, DKDConfig, MethodConfig
 from tutelage.recipes.standard import digits
+from tutelage.recipes.variants import ALONE, Variant
 
 __all__ = ["demo_students", "demo_teacher"]
 
@@ -32,18 +33,12 @@ def demo_students(teacher: Path, *, seeds: int = 3) -> dict[str, RunConfig]:
         ['ce-seed0', 'cc-seed0', 'ckd-seed0', 'cs_kd-seed0']
     """
     base = replace(digits(), student=StudentConfig(model="zoo:digits_small"))
-    methods: dict[str, MethodConfig | None] = {"ce": None, **{name: make() for name, make in METHODS.items()}}
+    methods: dict[str, MethodConfig | None] = {ALONE: None, **{name: make() for name, make in METHODS.items()}}
     methods["ckd"] = CKDConfig(center_bias=1.0)  # docs/log.md: in so few epochs the mean logit has to be taught
     methods["dkd"] = DKDConfig(warmup_epochs=base.stages[0].epochs / 12)  # the paper's 20 of 240 epochs
-    taught = {name for name, method in methods.items() if method and not getattr(method, "teacher_free", False)}
+    variants = [Variant(name=name, method=method) for name, method in methods.items()]
     return {
-        f"{name}-seed{seed}": replace(
-            base,
-            seed=seed,
-            teacher=TeacherConfig(weights=str(teacher)) if name in taught else None,
-            peers=(base.student,) if getattr(method, "peers", False) else (),
-            stages=(replace(base.stages[0], method=method),),
-        )
+        f"{variant.name}-seed{seed}": variant.applied(replace(base, seed=seed), TeacherConfig(weights=str(teacher)))
         for seed in range(seeds)
-        for name, method in methods.items()
+        for variant in variants
     }

@@ -8,7 +8,7 @@ from tutelage.data import Mixing
 from tutelage.engine import RunConfig, TeacherConfig
 from tutelage.engine.codec import method_from
 from tutelage.errors import ConfigError
-from tutelage.methods import MethodConfig
+from tutelage.methods import MethodConfig, is_taught, learns_from_peers
 
 __all__ = ["ALONE", "Variant"]
 
@@ -76,7 +76,8 @@ class Variant:
 
         Args:
             base: Everything else; its last stage is the one that changes.
-            teacher: Left out for labels alone, and for methods without a teacher.
+            teacher: Left out for labels alone, and for methods without a teacher; one that learns from peers gets one
+                of the student's model.
         """
         stage = base.stages[-1]
         optimizer = stage.optimizer if self.lr is None else replace(stage.optimizer, lr=self.lr)
@@ -84,9 +85,9 @@ class Variant:
         if self.images_per_class is not None:
             data = replace(data, images_per_class=self.images_per_class)
         stage = replace(stage, method=self.method, mix=self.mix, optimizer=optimizer)
-        taught = self.method is not None and not getattr(self.method, "teacher_free", False)
+        taught = is_taught(self.method)
         stages = (*base.stages[:-1], stage)
-        peers = (base.student,) if getattr(self.method, "peers", False) else ()
+        peers = (base.student,) if learns_from_peers(self.method) else ()
         return replace(base, data=data, teacher=teacher if taught else None, peers=peers, stages=stages)
 
 

@@ -12,7 +12,7 @@ from tutelage.teachers.protocol import Teacher
 from tutelage.teachers.rows import Content
 from tutelage.teachers.selecting import ChosenTeacher, FixedViewTeacher
 from tutelage.teachers.server import TeacherServer, serve
-from tutelage.teachers.store import AnswerStore, Subject
+from tutelage.teachers.store import AnswerStore, Subject, stores_in
 from tutelage.teachers.upkeep import Stats, Verified, fill, merge, prune, stats, verify
 
 __all__ = [
@@ -43,5 +43,6 @@ __all__ = [
     "random_plan",
     "serve",
     "stats",
+    "stores_in",
     "verify",
 ]

@@ -16,7 +16,7 @@ from tutelage.errors import ConfigError, TeacherError, UnknownNameError
 from tutelage.labels import LabelSpace
 from tutelage.types import Batch, Outputs, Shapes
 
-__all__ = ["FLOOR", "CallableTeacher", "Gives", "as_logits", "check_pixels", "check_roles"]
+__all__ = ["FLOOR", "CallableTeacher", "Gives", "LogitsTeacher", "as_logits", "check_pixels", "check_roles"]
 
 Gives = Literal["logits", "probabilities"]
 """What a teacher without taps answers with."""
@@ -29,7 +29,35 @@ _TOLERANCE = 1e-3
 """Half precision rounds each of k probabilities by 2⁻¹¹ of itself at most, so their sum by 5e-4."""
 
 
-class CallableTeacher:
+class LogitsTeacher:
+    """What teachers without features have in common.
+
+    Args:
+        labels: The classes of the answers, in their order.
+    """
+
+    def __init__(self, labels: LabelSpace) -> None:
+        self.labels = labels
+        self.calls = 0
+
+    @property
+    def shapes(self) -> Shapes:
+        """Logits alone, without the batch dimension."""
+        return {"logits": (len(self.labels),)}
+
+    def listen(self, roles: Iterable[str]) -> None:
+        """Accept that no features are wanted.
+
+        Raises:
+            UnknownNameError: if any is.
+        """
+        check_roles(roles)
+
+    def compile(self) -> None:
+        """Nothing to compile: what answers is elsewhere."""
+
+
+class CallableTeacher(LogitsTeacher):
     """Asks a function.
 
     Args:
@@ -62,26 +90,9 @@ class CallableTeacher:
             raise ConfigError("a function needs a name to be told apart by: give name, such as 'vendor-model-2026-05'")
         if gives not in ("logits", "probabilities"):
             raise ConfigError(f"gives must be 'logits' or 'probabilities', got {gives!r}")
-        self.labels = labels
+        super().__init__(labels)
         self.fingerprint = hashlib.sha256(repr((name, labels.names, gives)).encode()).hexdigest()[:16]
-        self.calls = 0
         self._function, self._name, self._gives = function, name, gives
-
-    @property
-    def shapes(self) -> Shapes:
-        """Logits alone, without the batch dimension."""
-        return {"logits": (len(self.labels),)}
-
-    def listen(self, roles: Iterable[str]) -> None:
-        """Accept that no features are wanted.
-
-        Raises:
-            UnknownNameError: if any is.
-        """
-        check_roles(roles)
-
-    def compile(self) -> None:
-        """Nothing to compile: the function is its owner's."""
 
     def __call__(self, batch: Batch) -> Outputs:
         """Answer every sample of the batch.

@@ -7,7 +7,7 @@ k classes.
 import base64
 import json
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,11 +17,11 @@ from torch import Tensor
 
 from tutelage.errors import ConfigError, LabelSpaceError, ShapeError, TeacherError, TutelageError
 from tutelage.labels import LabelSpace
-from tutelage.teachers.callable import Gives, as_logits, check_pixels, check_roles
+from tutelage.teachers.callable import Gives, LogitsTeacher, as_logits, check_pixels
 from tutelage.teachers.protocol import CutOffError
 from tutelage.teachers.sending import Patience, Sender, StoppedError
 from tutelage.teachers.wire import ANSWERS, DESCRIPTION, JSON, RAW, read_raw, request_key
-from tutelage.types import Batch, Outputs, Shapes
+from tutelage.types import Batch, Outputs
 
 if TYPE_CHECKING:
     import httpx
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["HttpTeacher"]
 
 
-class HttpTeacher:
+class HttpTeacher(LogitsTeacher):
     """Asks a server that speaks the protocol of :func:`tutelage.teachers.serve`.
 
     A batch is cut into requests of ``batch_size`` images. Each has a key made of its content, so that the server
@@ -101,33 +101,17 @@ class HttpTeacher:
             headers=headers or {},
             seed=seed,
         )
-        self.calls = 0
         self._batch_size, self._concurrency, self._raw = batch_size, concurrency, body == "raw"
         self._kept: dict[str, Tensor] = {}
         self._lock = threading.Lock()
         self._sender = Sender(url, patience)
         try:
-            self.labels, self.fingerprint, self._image, self._gives = self._describe()
+            named, self.fingerprint, self._image, self._gives = self._describe()
+            super().__init__(named)
             self._check_labels(labels)
         except TutelageError:
             self.close()
             raise
-
-    @property
-    def shapes(self) -> Shapes:
-        """Logits alone, without the batch dimension."""
-        return {"logits": (len(self.labels),)}
-
-    def listen(self, roles: Iterable[str]) -> None:
-        """Accept that no features are wanted.
-
-        Raises:
-            UnknownNameError: if any is.
-        """
-        check_roles(roles)
-
-    def compile(self) -> None:
-        """Nothing to compile: the network is elsewhere."""
 
     def close(self) -> None:
         """Close the connections; closing twice does nothing."""

@@ -7,13 +7,14 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from tutelage.data import ImageStore, Views
+from tutelage.data.loader import rendered
 from tutelage.errors import ConfigError
 from tutelage.labels import LabelSpace
 from tutelage.teachers.protocol import Teacher
 from tutelage.teachers.rows import pick, silence, spread
 from tutelage.types import Batch, Outputs, Shapes
 
-__all__ = ["ChosenTeacher", "FixedViewTeacher"]
+__all__ = ["ChosenTeacher", "FixedViewTeacher", "fixed_views"]
 
 
 class _Around:
@@ -83,17 +84,26 @@ class FixedViewTeacher(_Around):
         super().__init__(inner)
         self._images, self._views, self._plain = images, views, plain
 
-    def numbers(self, ids: Int64[Tensor, " n"]) -> Int64[Tensor, " n"]:
-        """The view of each image that the teacher is shown."""
-        return torch.full_like(ids, self._views.plain) if self._plain else self._views.draw(ids, epoch=0)
-
     def __call__(self, batch: Batch) -> Outputs:
         """Answer for the fixed views of the batch's images."""
-        device, home = batch.images.device, self._images.images.device
-        ids = batch.ids.to(home)
-        numbers = self.numbers(ids)
-        pixels = self._views.render(self._images.images, ids, numbers)
-        return self._inner(Batch(pixels.to(device), batch.labels, batch.ids, numbers.to(device)))
+        numbers = fixed_views(self._views, batch.ids, plain=self._plain)
+        return self._inner(rendered(self._images, self._views, batch.ids, numbers, device=batch.images.device))
+
+
+def fixed_views(views: Views, ids: Int64[Tensor, " n"], *, plain: bool) -> Int64[Tensor, " n"]:
+    """The view of each image that a :class:`FixedViewTeacher` shows.
+
+    Args:
+        views: The family of views; its seed chooses the random one.
+        ids: Rows of the images.
+        plain: Whether it is the image as it is.
+
+    Example:
+        >>> from tutelage.data import CropFlip
+        >>> fixed_views(CropFlip(4), torch.tensor([3, 9]), plain=True)
+        tensor([80, 80])
+    """
+    return torch.full_like(ids, views.plain) if plain else views.draw(ids, epoch=0)
 
 
 class ChosenTeacher(_Around):

@@ -24,7 +24,7 @@ from tutelage.errors import DataError, RunError, ShapeError
 from tutelage.teachers.environment import environment
 from tutelage.teachers.rows import Content, distinct
 
-__all__ = ["AnswerStore", "Subject", "store_paths"]
+__all__ = ["AnswerStore", "Subject", "stores_in"]
 
 Bytes = npt.NDArray[np.uint8]
 Keys = npt.NDArray[Any]
@@ -95,7 +95,7 @@ class AnswerStore:
             return _facts(self.path, transaction.get(_FACTS))
 
         where = environment(self.path, create=True)
-        held = where.read(lambda transaction: transaction.get(_FACTS))
+        held = _held_facts(self.path)
         facts = _facts(self.path, held) if held is not None else where.write(meet)
         wrong = [name for name in subject.facts() if facts.get(name) != made[name]]
         if wrong:
@@ -111,7 +111,7 @@ class AnswerStore:
         Raises:
             DataError: if there is none.
         """
-        facts = _facts(path, environment(path).read(lambda transaction: transaction.get(_FACTS)))
+        facts = _facts(path, _held_facts(path))
         content = Content.from_json(facts["content"])
         named = Subject(teacher=facts["teacher"], views=facts["views"], data=facts["data"], content=content)
         return cls(path, named)
@@ -239,9 +239,27 @@ class AnswerStore:
         return nodes
 
 
-def store_paths(folder: Path) -> list[Path]:
-    """The folders of all stores in a folder of caches."""
-    return sorted(file.parent for file in folder.glob("*/data.mdb"))
+def stores_in(folder: Path) -> list[AnswerStore]:
+    """The cache that a folder is, or all caches in it; one that another process has only begun to make is none yet.
+
+    Raises:
+        DataError: if the folder does not exist, or a cache in it is damaged.
+
+    Example:
+        >>> import tempfile
+        >>> stores_in(Path(tempfile.mkdtemp()))
+        []
+    """
+    if not folder.is_dir():
+        raise DataError(f"there is no folder {folder}: name one that holds caches of answers")
+    files = [folder / "data.mdb"] if (folder / "data.mdb").is_file() else sorted(folder.glob("*/data.mdb"))
+    return [AnswerStore.at(file.parent) for file in files if _held_facts(file.parent) is not None]
+
+
+def _held_facts(path: Path) -> bytes | None:
+    """The facts of a store, written by whoever makes it right after its file: for a moment, there are none."""
+    text: bytes | None = environment(path).read(lambda transaction: transaction.get(_FACTS))
+    return text
 
 
 def _texts(records: npt.NDArray[Any]) -> list[bytes]:

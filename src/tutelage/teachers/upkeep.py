@@ -10,11 +10,10 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from tutelage.errors import ConfigError, DataError
-from tutelage.teachers.cached import CachedTeacher
 from tutelage.teachers.environment import close
 from tutelage.teachers.protocol import Teacher
 from tutelage.teachers.rows import distinct
-from tutelage.teachers.store import AnswerStore, Subject, store_paths
+from tutelage.teachers.store import AnswerStore, Subject, stores_in
 from tutelage.types import Batch, Outputs
 
 __all__ = ["Stats", "Verified", "fill", "merge", "prune", "stats", "verify"]
@@ -54,21 +53,26 @@ class Verified:
 
 
 def fill(
-    teacher: CachedTeacher,
+    teacher: Teacher,
     render: Render,
     ids: Int64[Tensor, " n"],
     views: Int64[Tensor, " n"],
     *,
     batch_size: int = 256,
+    in_order: bool = False,
+    after: Callable[[int], None] = lambda done: None,
 ) -> int:
-    """Ask for all of these that the cache lacks, in the order of (id, view), which packs the pages full.
+    """Ask for all of these that the cache lacks.
 
     Args:
-        teacher: The cached teacher.
+        teacher: A cached teacher, or one around it.
         render: Makes the batches.
         ids: Rows of the samples.
         views: The view of each.
         batch_size: Samples a batch.
+        in_order: Ask in the order given, each once by then; by default in that of (id, view), which packs the
+            pages full.
+        after: Is told, after each batch, how many samples are done; what it raises ends the fill.
 
     Returns:
         How many answers were asked for.
@@ -79,10 +83,12 @@ def fill(
     """
     if batch_size < 1:
         raise ConfigError(f"the batch size must be at least 1, got {batch_size}")
-    first, _ = distinct(ids, views)
-    before = teacher.calls
-    for part in torch.split(first, batch_size):
+    first = torch.arange(len(ids)) if in_order else distinct(ids, views)[0]
+    before, done = teacher.calls, 0
+    for part in torch.split(first, batch_size) if len(first) else ():
         teacher(render(ids[part], views[part]))
+        done += len(part)
+        after(done)
     return teacher.calls - before
 
 
@@ -126,8 +132,7 @@ def _largest(one: Outputs, other: Outputs) -> float:
 
 def stats(folder: Path) -> list[Stats]:
     """Every cache in a folder of caches, or the one that the folder is."""
-    stores = [AnswerStore.at(path) for path in ([folder] if (folder / "data.mdb").is_file() else store_paths(folder))]
-    return [Stats(store.path, store.subject, len(store), store.num_bytes) for store in stores]
+    return [Stats(store.path, store.subject, len(store), store.num_bytes) for store in stores_in(folder)]
 
 
 def merge(target: AnswerStore, sources: Iterable[AnswerStore]) -> int:
@@ -159,7 +164,7 @@ def prune(folder: Path, *, keep: Collection[str], dry_run: bool = True) -> list[
         keep: Fingerprints of the teachers whose answers stay.
         dry_run: Whether to only look.
     """
-    stale = [path for path in store_paths(folder) if AnswerStore.at(path).subject.teacher not in keep]
+    stale = [store.path for store in stores_in(folder) if store.subject.teacher not in keep]
     if not dry_run:
         for path in stale:
             close(path)
