@@ -109,6 +109,19 @@ def test_uniform_weights_are_the_softmax_at_infinite_temperature():
     assert not torch.isclose(terms[0], terms[2], rtol=1e-3)
 
 
+def test_random_neighbours_are_of_the_right_classes_and_not_near():
+    near, drawn = (prepared(retrieval=kind, positives=2)._memory[1](IDS) for kind in ("nearest", "random"))
+    assert torch.equal(drawn.same % 5, (IDS % 5).unsqueeze(1).expand(-1, 2))
+    assert not (drawn.other % 5 == (IDS % 5).unsqueeze(1)).any()
+    assert not (drawn.same == IDS.unsqueeze(1)).any()
+    assert (near.same != drawn.same).any(1).float().mean() > 0.5
+    ids = torch.arange(6)
+    term = prepared(retrieval="random", positives=2)(student(ids), teacher(batch_of(ids)), batch_of(ids))["positive"]
+    mean = LOGITS[drawn.same[ids]].mean(1)
+    expected = losses.kd(student(ids).logits, mean, temperature=4.0).mean()
+    torch.testing.assert_close(term.value, expected, rtol=5e-3, atol=1e-3)
+
+
 def test_the_terms_of_the_context_come_in_linearly():
     ids = torch.arange(6)
     method = ICKDConfig(warmup_epochs=4.0).build(SHAPES, SHAPES)
@@ -190,6 +203,8 @@ def test_before_it_is_prepared_it_says_what_is_missing():
         ({"positives": 0}, "positives must be at least 1"),
         ({"negatives": 0}, "negatives must be at least 1"),
         ({"weights": "even"}, "weights must be one of softmax, uniform"),
+        ({"retrieval": "far"}, "retrieval must be one of nearest, random"),
+        ({"retrieval": "random", "dynamic": True}, "drawn once"),
         ({"source": "friend"}, "source must be one of teacher, peer, student"),
         ({"momentum": 1.0}, "momentum must be at least 0 and below 1"),
     ],

@@ -39,7 +39,8 @@ class ICKDConfig:
         temperature: Softens KD and PICD.
         positives: Neighbours of the same class.
         negatives: Neighbours of other classes.
-        weights: Of the positives: softmax of their similarity, or all the same.
+        retrieval: Neighbours are the nearest, or, to see whether that matters, drawn at random with equal weights.
+        weights: Of the nearest positives: softmax of their similarity, or all the same.
         neighbour_temperature: Of that softmax.
         aggregate: The positives' mean in logits, or in probabilities.
         contrast: Form of NICD.
@@ -62,6 +63,7 @@ class ICKDConfig:
     temperature: float = 4.0
     positives: int = 8
     negatives: int = 16
+    retrieval: Literal["nearest", "random"] = "nearest"
     weights: Literal["softmax", "uniform"] = "softmax"
     neighbour_temperature: float = 0.1
     aggregate: Literal["logit", "prob"] = "logit"
@@ -92,6 +94,7 @@ class ICKDConfig:
             task_weight=self.task_weight,
         )
         for name, known in (
+            ("retrieval", ("nearest", "random")),
             ("weights", ("softmax", "uniform")),
             ("aggregate", ("logit", "prob")),
             ("contrast", ("contrastive", "hinge")),
@@ -103,6 +106,8 @@ class ICKDConfig:
             raise ConfigError("positives must be at least 1 where positive has a weight, got 0: set positive=0 as well")
         if self.negative and not self.negatives:
             raise ConfigError("negatives must be at least 1 where negative has a weight, got 0: set negative=0 as well")
+        if self.dynamic and self.retrieval == "random":
+            raise ConfigError("random neighbours are drawn once, not at every step: leave out dynamic")
         if not 0 <= self.momentum < 1:
             raise ConfigError(f"momentum must be at least 0 and below 1, got {self.momentum}")
 
@@ -165,8 +170,13 @@ class ICKD(Method):
         return Bank(size, features=width, classes=classes, dtype=torch.float16, momentum=self.config.momentum)
 
     def _searched(self, bank: Bank) -> Graph | None:
-        cfg = self.config
-        return None if cfg.dynamic else Graph.build(bank.rows(), k_same=cfg.positives, k_other=cfg.negatives)
+        cfg, rows = self.config, bank.rows()
+        if cfg.dynamic:
+            return None
+        if cfg.retrieval == "random":  # the nearest by features that mean nothing
+            drawn = torch.randn(len(rows.ids), 16, generator=torch.Generator().manual_seed(self._step))
+            rows = rows._replace(features=unit_rows(drawn).to(rows.features))
+        return Graph.build(rows, k_same=cfg.positives, k_other=cfg.negatives)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Term]:
         """Terms ``kd``, ``positive`` and ``negative``, each where it has a weight."""
@@ -218,7 +228,7 @@ class ICKD(Method):
     def _shares(self, found: Neighbours) -> Tensor:
         """Weights of the positives, one in sum; all zero where a sample has none."""
         present = found.same_mask
-        if self.config.weights == "uniform":
+        if self.config.weights == "uniform" or self.config.retrieval == "random":
             return present / present.sum(1, keepdim=True).clamp_min(1)
         score = found.same_similarity.masked_fill(~present, -torch.inf) / self.config.neighbour_temperature
         return score.softmax(1).nan_to_num(0.0)

@@ -32,3 +32,18 @@ def test_the_teacher_may_see_all_that_is_trained_on_and_as_often_as_it_likes():
 def test_a_share_that_holds_out_no_image_is_refused(labels):
     with pytest.raises(ConfigError, match=rf"holds out none of the {len(labels)} training images"):
         Standard().divide(labels, seed=0)
+
+
+def test_fewer_may_train_of_each_class_alike_and_the_held_out_stay_the_same():
+    few, whole = Standard(train_size=70).divide(LABELS, seed=0), Standard().divide(LABELS, seed=0)
+    assert LABELS[few.train].bincount().tolist() == [10] * 7
+    assert torch.isin(few.train, whole.train).all()
+    assert torch.equal(few.validation, whole.validation)
+    assert torch.equal(few.answered, few.train)
+    assert torch.equal(Standard(train_size=450).divide(LABELS, seed=0).train, whole.train)
+
+
+@pytest.mark.parametrize(("size", "message"), [(0, "at least 1, got 0"), (451, "450 of the 500 .* are not held out")])
+def test_a_size_that_cannot_be_had_is_refused(size, message):
+    with pytest.raises(ConfigError, match=message):
+        Standard(train_size=size).divide(LABELS, seed=0)

@@ -24,9 +24,10 @@ class Standard:
 
     Args:
         validation: Share of the training images held out to choose the best epoch.
+        train_size: Train on about so many of the others, as many of each class; by default on all.
 
     Raises:
-        ConfigError: if the share is not between 0 and 1.
+        ConfigError: if the share is not between 0 and 1, or the size is not positive.
 
     Example:
         >>> import torch
@@ -39,9 +40,12 @@ class Standard:
     one_answer: ClassVar[bool] = False
 
     validation: float = 0.1
+    train_size: int | None = None
 
     def __post_init__(self) -> None:
         check_share(self.validation)
+        if self.train_size is not None and self.train_size < 1:
+            raise ConfigError(f"train_size must be at least 1, got {self.train_size}")
 
     def divide(self, labels: Int64[Tensor, " m"], *, seed: int) -> Division:
         """The stratified split, whatever the seed.
@@ -54,7 +58,7 @@ class Standard:
             The rows by their use.
 
         Raises:
-            ConfigError: if the share holds out no image.
+            ConfigError: if the share holds out no image, or fewer are left than are to train.
         """
         train, held_out = stratified_split(labels, fraction=self.validation, seed=0)
         if len(held_out) == 0:
@@ -62,4 +66,12 @@ class Standard:
                 f"a share of {self.validation} holds out none of the {len(labels)} training images, and the best epoch "
                 "is chosen on those: raise it, and have more than one image a class"
             )
+        if self.train_size is not None and self.train_size != len(train):
+            if self.train_size > len(train):
+                raise ConfigError(
+                    f"train_size is {self.train_size:,}, and {len(train):,} of the {len(labels):,} training images are "
+                    "not held out: lower it"
+                )
+            kept, _ = stratified_split(labels[train], fraction=1 - self.train_size / len(train), seed=0)
+            train = train[kept]
         return Division(train=train, validation=held_out, answered=train)
