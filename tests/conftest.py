@@ -19,6 +19,7 @@ from tutelage.engine import (
     StageConfig,
     StudentConfig,
     TeacherConfig,
+    staged,
     start,
 )
 
@@ -45,13 +46,13 @@ def _tiny(
         student=StudentConfig(model=model),
         teacher=teacher,
         peers=(StudentConfig(model=model),) if getattr(method, "peers", False) else (),
-        stages=(
+        stages=staged(
             StageConfig(
                 epochs=epochs,
-                method=method,
                 optimizer=OptimizerConfig(**(optimizer or {})),
                 schedule=ScheduleConfig(name="constant", warmup=0.0),
             ),
+            method,
         ),
         engine=EngineConfig(**{"accelerator": "cpu", "precision": "32", **engine}),
         seed=seed,

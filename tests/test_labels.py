@@ -70,9 +70,63 @@ class TestRequire:
             LabelSpace(("a", "b")).require(LabelSpace(("b", "c", "d")), ("same",), who="kd")
         message = str(caught.value)
         assert message.startswith("kd needs a teacher of the student's classes")
-        assert "teacher has 3 classes, the student 2, and they share 1:" in message
+        assert "teacher has 3 classes, the student 2, and they share 1 ('b'):" in message
         assert "tutelage list methods" in message
 
     def test_another_order_is_said_to_be_the_reason(self):
-        with pytest.raises(LabelSpaceError, match=r"share 2 \(in another order\)"):
+        with pytest.raises(LabelSpaceError, match=r"share 2 \('a', 'b' in another order\): .*--shared-only"):
             LabelSpace(("a", "b")).require(LabelSpace(("b", "a")), ("same",), who="kd")
+
+    def test_of_many_shared_names_the_first_few_are_listed(self):
+        names = tuple("abcdefgh")
+        with pytest.raises(LabelSpaceError, match=r"share 8 \('a', 'b', 'c', 'd', 'e', … in another order\)"):
+            LabelSpace(names).require(LabelSpace(names[::-1]), ("same",), who="kd")
+
+    def test_a_name_that_is_spelled_otherwise_is_pointed_out(self):
+        mine, theirs = LabelSpace(("pickup_truck", "fox")), LabelSpace(("Pickup Truck", "owl"))
+        with pytest.raises(LabelSpaceError, match=r"share 0; 'pickup_truck' is 'Pickup Truck' there, perhaps: .*map"):
+            mine.require(theirs, ("same",), who="kd")
+
+    def test_one_shared_class_is_no_reason_to_compare_the_shared_classes(self):
+        with pytest.raises(LabelSpaceError) as caught:
+            LabelSpace(("a", "b")).require(LabelSpace(("b", "c")), ("same",), who="kd")
+        assert "--shared-only" not in str(caught.value)
+
+
+class TestNearMisses:
+    @pytest.mark.parametrize("theirs", ["Pickup Truck", "pickup-truck", "PICKUP_TRUCK", "pickuptruck", "pickup_trucks"])
+    def test_case_spaces_and_hyphens_do_not_count_and_little_else_does(self, theirs):
+        mine, other = LabelSpace(("pickup_truck", "fox")), LabelSpace((theirs, "owl"))
+        assert mine.near_misses(other) == (("pickup_truck", theirs),)
+
+    def test_a_name_that_both_have_is_none(self):
+        assert LabelSpace(("fox", "Fox")).near_misses(LabelSpace(("fox", "owl"))) == ()
+
+    def test_numbers_are_not_near_each_other(self):
+        assert LabelSpace(("1", "10")).near_misses(LabelSpace(("11", "100"))) == ()
+
+    def test_of_many_names_only_the_spelling_is_compared(self):
+        ours = LabelSpace((*(f"our class {i}" for i in range(600)), "pickup truck", "bicycles"))
+        theirs = LabelSpace((*(f"their kind {i}" for i in range(600)), "pickup_truck", "bicycle"))
+        assert ours.near_misses(theirs) == (("pickup truck", "pickup_truck"),)
+
+
+class TestRenamed:
+    def test_a_list_gives_all_names_in_order(self):
+        assert LabelSpace.numbered(2).renamed(["fox", "owl"], who="t") == LabelSpace(("fox", "owl"))
+
+    def test_a_map_gives_some_and_the_others_keep_theirs(self):
+        space = LabelSpace(("pickup truck", "fox")).renamed({"pickup truck": "pickup_truck"}, who="t")
+        assert space == LabelSpace(("pickup_truck", "fox"))
+
+    def test_a_list_of_another_length_is_refused_with_both_lengths(self):
+        with pytest.raises(LabelSpaceError, match=r"list has 3 names \('a', 'b', 'c'\), and the teacher has 2 classes"):
+            LabelSpace.numbered(2).renamed(["a", "b", "c"], who="the teacher")
+
+    def test_a_map_of_unknown_names_is_refused_with_those_there_are(self):
+        with pytest.raises(LabelSpaceError, match=r"names 1 classes that t lacks: 'cow'; its classes are '0', '1'"):
+            LabelSpace.numbered(2).renamed({"cow": "ox"}, who="t")
+
+    def test_a_map_to_a_name_that_is_taken_is_refused(self):
+        with pytest.raises(LabelSpaceError, match=r"more than once: \['fox'\]"):
+            LabelSpace(("wolf", "fox")).renamed({"wolf": "fox"}, who="t")

@@ -13,6 +13,7 @@ is 1000 · stage + step. The answer: ``moment`` of death, ``status`` of each ran
 """
 
 import dataclasses
+import itertools
 import json
 import mmap
 import os
@@ -30,7 +31,7 @@ from typing import Any
 STAGE = 1000
 SECONDS = 240  # a life takes one or two, thirty on a busy machine: one that takes longer hangs
 KILLED = -signal.SIGKILL
-BATCHES = {"cs_kd": {"images_per_class": 8}}  # ten classes are too few for 32 pairs
+BATCHES = {name: {"images_per_class": 8} for name in ("cs_kd", "tuple_matching")}  # ten classes are too few for pairs
 
 
 class Nursery:
@@ -67,7 +68,8 @@ def configuration(
     ``changes`` are fields of data, student, optimizer, stage or engine, whichever has that name.
     """
     from tutelage import engine as parts
-    from tutelage.methods import METHODS
+    from tutelage.engine.codec import method_from
+    from tutelage.methods import is_taught
 
     def fill(kind: type[Any], **defaults: Any) -> Any:
         known = {field.name for field in dataclasses.fields(kind)} - {"name"}
@@ -75,16 +77,16 @@ def configuration(
 
     def stage(number: int, recipe: Any) -> parts.StageConfig:
         optimizer = fill(parts.OptimizerConfig)
-        return fill(parts.StageConfig, name=f"stage{number}", epochs=3, method=recipe, optimizer=optimizer)
+        return parts.staged(fill(parts.StageConfig, name=f"stage{number}", epochs=3, optimizer=optimizer), recipe)
 
-    recipes = [METHODS[name]() if name else None for name in stages or [method]]
-    taught = any(not getattr(recipe, "teacher_free", False) for recipe in recipes if recipe)
+    recipes = [method_from(name, {}) if name else None for name in stages or [method]]
+    taught = any(map(is_taught, recipes))
     run = parts.RunConfig(
         data=fill(parts.DataConfig, **BATCHES.get(method or "", {})),
         student=fill(parts.StudentConfig),
         teacher=parts.TeacherConfig(weights=str(teacher)) if taught else None,
         peers=(fill(parts.StudentConfig),) if any(getattr(recipe, "peers", False) for recipe in recipes) else (),
-        stages=tuple(stage(number, recipe) for number, recipe in enumerate(recipes)),
+        stages=tuple(itertools.chain(*(stage(number, recipe) for number, recipe in enumerate(recipes)))),
         engine=fill(parts.EngineConfig, accelerator="cpu", precision="32", save_every=0.0, log_every=4),
         seed=changes.get("seed", 0),
     )
@@ -104,6 +106,8 @@ def cases() -> dict[str, dict[str, Any]]:
             "stages": {"stages": [None, "kd"], "epochs": 2},
             "bf16": {"method": "kd", "precision": "bf16"},
             "ranks": {"method": "rkd", "devices": 2},
+            "apart": {"method": "one", "devices": 2, "peers_on": "ranks"},
+            "sum": {"method": "0.5*kd+ickd+fitnet"},
         }
     )
 
@@ -235,7 +239,7 @@ def _die_while_writing(name: str, nth: int, when: str) -> None:
 
 
 def _gradients(config: Any, path: Path, *, double: bool) -> None:
-    """The gradient of the first batch, by the parts of the engine, as DDP leaves it; and random numbers."""
+    """The gradient of the last stage's first batch, by the parts of the engine, as DDP leaves it; random numbers."""
     import torch
 
     from tutelage.engine import run
@@ -247,12 +251,13 @@ def _gradients(config: Any, path: Path, *, double: bool) -> None:
     session = Session(config, open_fabric(config.engine))
     session.provide(RunDir(path.with_suffix(".run")))
     learner = run._wrap_student(session)
-    loop = run._open_stage(session, RunDir(path), learner, Position(), 0)
+    number = len(config.stages) - 1
+    loop = run._open_stage(session, RunDir(path), learner, Position(stage=number), number)
     learner.train()
     if loop.method is not None:
-        session.prepare(0)
+        session.prepare(number)
         loop.method.after_step(1000.0)  # warm-up is over
-    batch = next(iter(session.loader().epoch(0)))
+    batch = next(iter(session.loader(number).epoch(0)))
     teacher = session.teacher(batch) if session.teacher else None
     terms = loop.objective(learner(batch.images), teacher, batch).terms
     session.fabric.backward(torch.stack([term.value * term.weight for term in terms.values()]).sum())
@@ -278,6 +283,7 @@ def preload() -> None:
     """Import here what every child would import, and keep to one thread: a fork has none of the others."""
     import cattrs  # noqa: F401
     import lightning_fabric  # noqa: F401
+    import phased
     import safetensors.torch  # noqa: F401
     import sklearn.datasets  # noqa: F401
     import torch
@@ -285,6 +291,7 @@ def preload() -> None:
     import tutelage.cli
     import tutelage.engine  # noqa: F401
 
+    phased.register()
     torch.set_num_threads(1)
 
 

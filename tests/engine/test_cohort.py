@@ -8,13 +8,14 @@ import torch
 import torch.nn.functional as F
 
 from tutelage import losses
+from tutelage.data import Mixture
 from tutelage.engine import StudentConfig, start
 from tutelage.engine.cohort import Cohort
 from tutelage.engine.config import EngineConfig
 from tutelage.engine.session import Session, open_fabric
 from tutelage.engine.state import Position
 from tutelage.errors import ConfigError
-from tutelage.methods import DMLConfig, ICKDConfig, KDConfig
+from tutelage.methods import DMLConfig, ICKDConfig, KDConfig, ONEConfig
 from tutelage.models import load_network
 from tutelage.rundir import RunDir
 
@@ -97,6 +98,54 @@ def test_in_context_samples_of_a_peer_are_those_of_its_own_bank(opened):
     for (_, teacher), method in loop.method.pairs.items():  # each bank was refreshed by the one that it is of
         held = method._memory[0].read(batch.ids).logits.float()
         torch.testing.assert_close(held, answers[teacher].logits.detach().float(), rtol=2e-3, atol=2e-3)
+
+
+def test_an_ensemble_learns_from_the_labels_and_every_network_from_it_detached(opened):
+    session, learner, loop = opened(ONEConfig(), peers=("zoo:digits_small", "zoo:digits_large"))
+    session.prepare(0)
+    batch, gate = next(session.loader().epoch(0)), loop.method.ensemble
+    answers = learner(batch.images)
+    terms, together = loop.objective(answers, None, batch).terms, gate(answers).logits
+    names = {f"{who}{term}" for who in ("", "peer1.", "peer2.") for term in ("task", "ensemble")}
+    assert set(terms) == {*names, "ensemble.task"}
+    torch.testing.assert_close(terms["ensemble.task"].value, F.cross_entropy(together, batch.labels))
+    for number, name in enumerate(("", "peer1.", "peer2.")):
+        own = answers[number].logits
+        torch.testing.assert_close(terms[f"{name}task"].value, F.cross_entropy(own, batch.labels))
+        divergence = losses.kd(own, together, temperature=3.0).mean()
+        torch.testing.assert_close(terms[f"{name}ensemble"].value, divergence)
+
+
+def moved(terms, names, modules):
+    """Which modules get a gradient from the sum of these terms."""
+    total = sum(terms[name].value for name in names)
+    weights = [next(module.parameters()) for module in modules]
+    found = torch.autograd.grad(total, weights, retain_graph=True, allow_unused=True)
+    return [gradient is not None and bool(gradient.abs().sum() > 0) for gradient in found]
+
+
+def test_the_gate_learns_from_the_cross_entropy_of_the_ensemble_alone(opened):
+    session, learner, loop = opened(ONEConfig())
+    batch = next(session.loader().epoch(0))
+    terms = loop.objective(learner(batch.images), None, batch).terms
+    modules = [loop.method.ensemble.shares, *session.networks]
+    assert moved(terms, ["ensemble.task"], modules) == [True, True, True]
+    assert moved(terms, ["task", "ensemble"], modules) == [False, True, False]
+    assert moved(terms, ["peer1.task", "peer1.ensemble"], modules) == [False, False, True]
+    optimised = [weight for group in loop.state.optimizer.param_groups for weight in group["params"]]
+    assert {id(weight) for weight in loop.method.ensemble.parameters()} <= {id(weight) for weight in optimised}
+
+
+def test_an_ensemble_of_mixtures_has_the_losses_of_its_parts_by_their_shares(opened):
+    session, learner, loop = opened(ONEConfig())
+    batch = next(session.loader().epoch(0))
+    answers = learner(batch.images)
+    found = loop.objective(answers, None, batch, Mixture((0.75, 0.25))).terms
+    together = loop.method.ensemble(answers).logits
+    each = [F.cross_entropy(together, batch.labels.roll(-i)) for i in range(2)]
+    torch.testing.assert_close(found["ensemble.task"].value, 0.75 * each[0] + 0.25 * each[1])
+    plain = loop.objective(answers, None, batch).terms
+    torch.testing.assert_close(found["peer1.ensemble"].value, plain["peer1.ensemble"].value)
 
 
 def test_a_cohort_says_what_its_networks_say(opened):

@@ -15,10 +15,11 @@ from tutelage.engine import (
     StudentConfig,
     TeacherConfig,
     from_json,
+    staged,
     to_json,
 )
 from tutelage.errors import ConfigError
-from tutelage.methods import METHODS, KDConfig, TfKDConfig
+from tutelage.methods import METHODS, FitNetConfig, KDConfig, SumConfig, TfKDConfig, is_taught
 
 TEACHER = TeacherConfig(weights="runs/t", taps={"embedding": "fc:in"}, batch_size=8)
 
@@ -34,13 +35,22 @@ class TestRoundTrip:
         config = RunConfig(
             data=DataConfig(name="folder:x", size=32, images_per_class=4),
             student=StudentConfig(taps={"stage2": "a.b"}),
-            teacher=TEACHER if method and not getattr(method, "teacher_free", False) else None,
+            teacher=TEACHER if is_taught(method) else None,
             peers=(StudentConfig(model="zoo:resnet8"),) if getattr(method, "peers", False) else (),
-            stages=(StageConfig(name="first"), StageConfig(method=method, optimizer=OptimizerConfig(clip=1.0))),
+            stages=(StageConfig(name="first"), *staged(StageConfig(optimizer=OptimizerConfig(clip=1.0)), method)),
             engine=EngineConfig(sinks=("wandb",)),
             seed=7,
         )
         assert from_json(through_a_file(config)) == config
+
+    def test_a_sum_of_methods_survives_with_its_weights(self):
+        for task_weight in (None, 0.7):
+            method = SumConfig.of([0.5 * KDConfig(temperature=2.5), FitNetConfig()] * 2, task_weight=task_weight)
+            config = RunConfig(teacher=TEACHER, stages=(StageConfig(method=method),))
+            assert from_json(through_a_file(config)) == config
+            content = to_json(config)["method"]
+            assert content["name"] == "0.5*kd+fitnet+0.5*kd+fitnet"
+            assert content["kd2"]["temperature"] == 2.5
 
     def test_changed_settings_of_a_method_survive(self):
         config = RunConfig(teacher=TEACHER, stages=(StageConfig(method=KDConfig(temperature=2.5)),))
@@ -70,6 +80,10 @@ class TestDamage:
             ({"seed": None}, r"expected int @ \$\.seed"),
             ({"stages": [{"method": {"name": "kdd"}}]}, "unknown method 'kdd'; the nearest of"),
             ({"stages": [{"method": {"name": "kd", "temperature": -1}}]}, "temperature must be .*got -1"),
+            ({"stages": [{"method": {"name": "kd+rkdd"}}]}, "unknown method 'rkdd'"),
+            ({"stages": [{"method": {"name": "kd+"}}]}, "methods are added as"),
+            ({"stages": [{"method": {"name": "kd+rkd", "kd": {"temperature": -1}}}]}, "temperature must be .*got -1"),
+            ({"stages": [{"method": {"name": "kd+rkd", "heat": 1}}]}, r"extra fields found \(heat\)"),
             ({"stages": [{"method": {"name": "kd"}}]}, "method 'kd' needs a teacher"),
             ({"stages": []}, "at least one stage, got none"),
         ],
@@ -128,6 +142,6 @@ class TestSettings:
             kind("digits")
 
     def test_the_method_of_a_run_is_that_of_its_last_stage_with_one(self):
-        stages = (StageConfig(), StageConfig(method=KDConfig(temperature=1.0)), StageConfig())
+        stages = (StageConfig(name="a"), StageConfig(method=KDConfig(temperature=1.0)), StageConfig(name="b"))
         assert RunConfig(teacher=TEACHER, stages=stages).method == KDConfig(temperature=1.0)
         assert RunConfig().method is None

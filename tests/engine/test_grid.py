@@ -3,6 +3,8 @@
 import dataclasses
 import fcntl
 import json
+import multiprocessing
+import random
 
 import pytest
 
@@ -67,6 +69,24 @@ def test_workers_share_the_cells_and_what_they_make_is_the_same(cells, tmp_path)
     for name in cells:
         weights = [(tmp_path / where / name / "student.safetensors").read_bytes() for where in ("alone", "shared")]
         assert weights[0] == weights[1]
+
+
+@pytest.mark.slow
+def test_a_grid_that_is_killed_ten_times_gives_the_runs_of_one_that_was_not(cells, tmp_path):
+    run_grid(cells, tmp_path / "peace")
+    context, wait = multiprocessing.get_context("fork"), random.Random(0)
+    for _ in range(10):
+        life = context.Process(target=run_grid, args=(cells, tmp_path / "killed"))
+        life.start()
+        life.join(wait.uniform(0.1, 0.6))
+        life.kill()
+        life.join()
+    assert run_grid(cells, tmp_path / "killed") == []
+    for name in cells:
+        peace, killed = (tmp_path / where / name for where in ("peace", "killed"))
+        assert (peace / "student.safetensors").read_bytes() == (killed / "student.safetensors").read_bytes()
+        accuracies = [json.loads((run / "result.json").read_text())["accuracy"] for run in (peace, killed)]
+        assert accuracies[0] == accuracies[1]
 
 
 @pytest.mark.slow

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from tutelage.engine import OptimizerConfig, TeacherConfig, resume, run, start
-from tutelage.engine.loop import make_optimizer, polite_stop
+from tutelage.engine.optimizer import make_optimizer
+from tutelage.engine.stopping import polite_stop
 from tutelage.errors import Interrupted, RunError
 from tutelage.methods import FitNetConfig, KDConfig
 from tutelage.models import load_network

@@ -12,17 +12,35 @@ import torch
 from nursery import BATCHES, KILLED, Nursery, configuration, remains
 from torch import Tensor
 
-from tutelage.methods import METHODS
+from tutelage.methods import METHODS, ensemble_of, phases_of
 
 PLAIN = "python:students:without_norm"
 TOLERANCE = {False: 1e-5, True: 1e-12}
 """‖difference‖ / ‖gradient‖ in float32 and float64. Measured at most 6.4e-6 (fitnet, others 4.3e-7) and 3.1e-15."""
+TEACH_BEFORE = {"ab", "fsp"}
+"""Their last stage is labels alone: what is compared is the gradient of the stage before."""
 
 
 def comparing() -> list[str]:
     """The methods that must see the whole batch."""
-    shapes = {"logits": (10,), "embedding": (64,), "stage2": (16, 4, 4)}
-    return [name for name, config in METHODS.items() if config().build(shapes, shapes).needs.compares_samples]
+    shapes = {"logits": (10,), "embedding": (64,), "stage1": (8, 4, 4), "stage2": (16, 4, 4)}
+
+    def compares(config: Any) -> bool:
+        return config.build(shapes, shapes).needs.compares_samples or ensemble_of(config, [shapes, shapes]) is not None
+
+    return [name for name in METHODS if compares(teaching(name))]
+
+
+def teaching(method: str) -> Any:
+    """The config of the stage in which a method teaches."""
+    config = METHODS[method]()
+    return phases_of(config)[0].method if method in TEACH_BEFORE else config
+
+
+def lesson(method: str | None, *given: Any, **settings: Any) -> dict[str, Any]:
+    """A run that ends with the stage in which the method teaches."""
+    config = configuration(method, *given, **settings)
+    return config | {"stages": config["stages"][:1]} if method in TEACH_BEFORE else config
 
 
 def gradients(nursery: Nursery, path: Path, config: dict[str, Any], **order: Any) -> list[dict[str, Tensor]]:
@@ -45,11 +63,11 @@ def whole_run(nursery: Nursery, path: Path, **settings: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("double", [False, True])
-@pytest.mark.parametrize("method", [None, *METHODS])
+@pytest.mark.parametrize("method", [None, *METHODS, "0.5*kd+fitnet"])
 def test_two_processes_have_the_gradient_of_one(
     method: str | None, double: bool, nursery: Nursery, teacher: Path, tmp_path: Path
 ) -> None:
-    config = {n: configuration(method, teacher, model=PLAIN, devices=n) for n in (1, 2)}
+    config = {n: lesson(method, teacher, model=PLAIN, devices=n) for n in (1, 2)}
     (alone,) = gradients(nursery, tmp_path / "one", config[1], double=double)
     for rank, shared in enumerate(gradients(nursery, tmp_path / "two", config[2], double=double)):
         assert shared.keys() == alone.keys()
@@ -63,15 +81,15 @@ def test_two_processes_have_the_gradient_of_one(
 def test_the_gradient_that_is_compared_is_not_that_of_labels_alone(
     method: str, nursery: Nursery, teacher: Path, tmp_path: Path
 ) -> None:
-    (taught,) = gradients(nursery, tmp_path / "taught", configuration(method, teacher, model=PLAIN))
+    (taught,) = gradients(nursery, tmp_path / "taught", lesson(method, teacher, model=PLAIN))
     (labels,) = gradients(nursery, tmp_path / "labels", configuration(model=PLAIN, **BATCHES.get(method, {})))
-    assert gap(taught["student"], METHODS[method]().task_weight * labels["student"]) > 1e-3  # VID starts at 4e-3
+    assert gap(taught["student"], teaching(method).task_weight * labels["student"]) > 1e-3  # VID starts at 4e-3
 
 
 @pytest.mark.parametrize("method", comparing())
 def test_a_gather_without_gradient_is_found_out(method: str, nursery: Nursery, teacher: Path, tmp_path: Path) -> None:
     """The comparison can fail: the student learns nothing from a batch that was gathered without gradient."""
-    config = {n: configuration(method, teacher, model=PLAIN, devices=n) for n in (1, 2)}
+    config = {n: lesson(method, teacher, model=PLAIN, devices=n) for n in (1, 2)}
     (alone,) = gradients(nursery, tmp_path / "one", config[1])
     shared, _ = gradients(nursery, tmp_path / "two", config[2], plain=True)
     assert (

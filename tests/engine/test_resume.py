@@ -35,6 +35,11 @@ def finish(nursery: Nursery, path: Path, **order: Any) -> None:
     assert set(ended["status"]) == {0}, ended["log"]
 
 
+def cache(path: Path) -> dict[str, str]:
+    """A cache of its own: else the second of two runs would find there what a stage of the first one made."""
+    return {"TUTELAGE_CACHE": str(path)}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", cases())
 def test_a_run_killed_twice_ends_like_one_left_in_peace(
@@ -42,16 +47,17 @@ def test_a_run_killed_twice_ends_like_one_left_in_peace(
 ) -> None:
     settings, rng = {"epochs": 2, "save_every": 0.03} | cases()[name], random.Random(name)
     config, ranks = configuration(teacher=teacher, **settings), settings.get("devices", 1)
-    finish(nursery, tmp_path / "peace", do="start", config=config, ranks=ranks)
+    finish(nursery, tmp_path / "peace", do="start", config=config, ranks=ranks, environment=cache(tmp_path / "one"))
     first, second = rng.randint(5, 17), rng.randint(20, 30)
-    if name == "stages":
-        second = STAGE + first  # one death in each stage
-    order: dict[str, Any] = {"do": "start", "config": config}
+    if len(config["stages"]) > 1:
+        second = STAGE * (len(config["stages"]) - 1) + first  # one death in the first stage, one in the last
+    own = {"environment": cache(tmp_path / "other")}
+    order: dict[str, Any] = {"do": "start", "config": config} | own
     for moment in (first, second):
         ended = nursery.live(path=tmp_path / "war", ranks=ranks, die_at=moment, **order)
         assert KILLED in ended["status"], ended["log"]
         assert ended["moment"] == moment
-        order = {"do": "resume"}
+        order = {"do": "resume"} | own
     finish(nursery, tmp_path / "war", ranks=ranks, **order)
     assert differences(tmp_path / "peace", tmp_path / "war") == []
 

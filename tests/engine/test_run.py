@@ -17,7 +17,7 @@ import torch
 from tutelage.engine import evaluate_network, from_json, resume, start
 from tutelage.engine.evaluation import Judge
 from tutelage.errors import ConfigError, LabelSpaceError, RunError, TeacherError
-from tutelage.methods import METHODS, DKDConfig, KDConfig
+from tutelage.methods import METHODS, DKDConfig, KDConfig, is_taught
 from tutelage.models import load_network, save_network
 
 
@@ -148,7 +148,7 @@ class TestRepeat:
     @pytest.mark.parametrize("name", METHODS)
     def test_the_config_of_a_run_repeats_it_bit_for_bit(self, tiny, teacher_run, tmp_path, name):
         method = METHODS[name]()
-        config = tiny(method, None if getattr(method, "teacher_free", False) else teacher_run)
+        config = tiny(method, teacher_run if is_taught(method) else None)
         start(config, tmp_path / "a")
         content = json.loads((tmp_path / "a" / "config.json").read_text())
         start(from_json(content), tmp_path / "b")

@@ -15,29 +15,56 @@ few = settings(max_examples=10, deadline=None)
 LOGITS, ROWS, MAPS = (10,), (12,), (4, 3, 3)
 CASES = {
     "all_pairs": LOGITS,
+    "attention_transfer": MAPS,
     "correlation_congruence": ROWS,
     "cs_kd": LOGITS,
     "dist": LOGITS,
     "dkd": LOGITS,
+    "factor_distance": MAPS,
     "fitnet": MAPS,
+    "hierarchical_context": MAPS,
+    "inheritance": MAPS,
     "kd": LOGITS,
     "logit_mse": LOGITS,
+    "nst": MAPS,
+    "pkt": ROWS,
     "rkd_angle": ROWS,
     "rkd_distance": ROWS,
+    "similarity_preserving": ROWS,
 }
 """Name of each public loss: shape of one sample."""
-COMPARES_SAMPLES = {"all_pairs", "correlation_congruence", "dist", "rkd_angle", "rkd_distance"}
+COMPARES_SAMPLES = {
+    "all_pairs",
+    "correlation_congruence",
+    "dist",
+    "pkt",
+    "rkd_angle",
+    "rkd_distance",
+    "similarity_preserving",
+}
 OTHER_FORMS = {
+    "activation_boundary",
+    "adaptive_weights",
     "aggregate_context",
     "comparative",
     "comparative_labels",
+    "crd",
+    "crd_normaliser",
+    "exploration",
+    "fsp",
     "label_smoothing",
+    "local_classifier",
+    "native_ensemble",
     "negative_in_context",
+    "overhaul",
     "positive_in_context",
     "tf_kd",
+    "triplet_matching",
+    "tuple_matching",
     "vid",
 }
-"""A target, one value a group, neighbours or labels for a teacher, not zero for equals: tested in their own files."""
+"""A target, one value a group, neighbours, a memory or labels for a teacher, two layers each, not zero for equals:
+tested in their own files."""
 
 every = pytest.mark.parametrize("name", sorted(CASES))
 

@@ -8,12 +8,18 @@ import torch
 
 from tutelage.errors import ConfigError
 from tutelage.labels import LabelSpace
-from tutelage.methods import METHODS, Method, MethodConfig, card_of
+from tutelage.methods import METHODS, Method, MethodConfig, card_of, ensemble_of, is_taught, phases_of
 from tutelage.types import Batch, Outputs
 
 FIELDS = ("Paper", "Code", "Reads", "Labels", "Trains", "Differs", "Results")
 SHAPES = {"logits": (10,), "embedding": (12,), "stage1": (4, 8, 8), "stage2": (6, 4, 4)}
 WIDER = {"logits": (10,), "embedding": (20,), "stage1": (8, 8, 8), "stage2": (16, 4, 4)}
+
+BELOW_ZERO = {"exploration"}
+"""Terms that reward a distance: below zero, and bounded there."""
+
+TEACH_BEFORE = {"ab", "fsp"}
+"""Their own stage is labels alone: what is held to the contract is the method of the stage before."""
 
 every = pytest.mark.parametrize("name", sorted(METHODS))
 
@@ -58,9 +64,16 @@ class Answering:
         return outputs(self.shapes, 2, n=len(batch.ids))
 
 
+def teaching(name, **settings):
+    config = METHODS[name](**settings)
+    return phases_of(config)[0].method if name in TEACH_BEFORE else config
+
+
 def build(name, **settings):
     torch.manual_seed(0)
-    method = METHODS[name](**settings).build(SHAPES, WIDER)
+    config = teaching(name, **settings)
+    method = config.build(SHAPES, WIDER)
+    method.follow({phase.name: phase.method.build(SHAPES, WIDER) for phase in phases_of(config)})
     shapes = WIDER if method.needs.teacher else SHAPES
     method.prepare(Answering(shapes), everything)
     method.after_step(100.0)  # past every warm-up
@@ -82,15 +95,18 @@ def test_its_card_names_a_paper_that_can_be_found(name):
 @every
 def test_its_card_says_what_it_reads_and_of_which_teachers(name):
     needs, card = build(name).needs, card_of(name)
-    compared, _, context = card["Reads"].removesuffix("; no teacher").partition("; of the teacher: ")
-    assert (context or compared) == (", ".join(needs.roles) or "logits")
+    read = card["Reads"].removesuffix("; no teacher").replace("; of all networks: ", "; of the teacher: ")
+    compared, _, context = read.partition("; of the teacher: ")
+    assert (context or compared).removeprefix("logits, ") == (", ".join(needs.roles) or "logits")
     assert card["Reads"].endswith("; no teacher") != needs.teacher
     assert card["Labels"] == ("any" if len(needs.labels) == 3 else " or ".join(needs.labels))
 
 
 @every
 def test_its_card_says_whether_it_trains_more_than_the_student(name):
-    has_weights = any(weight.requires_grad for weight in build(name).parameters())
+    ensemble = ensemble_of(METHODS[name](), [SHAPES, SHAPES])
+    weights = [*build(name).parameters(), *(ensemble.parameters() if ensemble else ())]
+    has_weights = any(weight.requires_grad for weight in weights)
     assert has_weights == (card_of(name)["Trains"] != "the student")
 
 
@@ -106,7 +122,7 @@ def test_its_config_is_frozen_takes_keywords_and_bears_its_name(name):
 
 @every
 def test_its_config_says_truly_whether_it_needs_a_teacher(name):
-    assert getattr(METHODS[name](), "teacher_free", False) != build(name).needs.teacher
+    assert is_taught(METHODS[name]()) == build(name).needs.teacher
 
 
 @every
@@ -138,13 +154,13 @@ def test_its_terms_are_finite_scalars_with_weights(name, batch):
     terms = method(outputs(SHAPES, 0), outputs(WIDER, 1), batch)
     assert terms
     assert "task" not in terms  # the cross-entropy is the engine's
-    for term in terms.values():
+    for name, term in terms.items():
         assert term.value.shape == ()
         assert term.value.isfinite()
         if term.weight == 0:  # shown, not taught
             assert not term.value.requires_grad
         else:
-            assert term.value > 0
+            assert (term.value < 0) if name in BELOW_ZERO else (term.value > 0)
             assert term.weight > 0
 
 
@@ -176,22 +192,22 @@ def test_permuting_the_batch_changes_no_term(name, batch):
 @every
 def test_it_says_truly_whether_a_sample_depends_on_the_others(name, batch):
     # a mean over samples is the mean of the means of two halves; a comparison between samples is not
-    method, student, teacher = build(name), outputs(SHAPES, 0), outputs(WIDER, 1)
+    needs, student, teacher = build(name).needs, outputs(SHAPES, 0), outputs(WIDER, 1)
 
     def half(outputs, part):
         return Outputs(outputs.logits[part], {role: value[part] for role, value in outputs.taps.items()})
 
-    def total(*parts):
-        return sum(term.value for term in method(*parts).values())
+    def total(*parts):  # a method of its own each, since CRD keeps what it takes from its first batch
+        return sum(term.value for term in build(name)(*parts).values())
 
     halves = [slice(0, 4), slice(4, 8)]
     split = sum(total(half(student, p), half(teacher, p), Batch(*(x[p] for x in batch))) for p in halves) / 2
-    assert torch.allclose(split, total(student, teacher, batch), rtol=1e-4) != method.needs.compares_samples
+    assert torch.allclose(split, total(student, teacher, batch), rtol=1e-4) != needs.compares_samples
 
 
 @every
 def test_its_state_is_whole(name, batch):
-    method, other = build(name), METHODS[name]().build(SHAPES, WIDER)
+    method, other = build(name), teaching(name).build(SHAPES, WIDER)
     other.load_state_dict(method.state_dict())
     student, teacher = outputs(SHAPES, 0), outputs(WIDER, 1)
     before, after = method(student, teacher, batch), other(student, teacher, batch)

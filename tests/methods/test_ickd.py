@@ -60,7 +60,7 @@ def prepared(known=None, **settings):
     return method
 
 
-def by_hand(ids, *, positives, tau):
+def by_hand(ids, *, positives, tau, answers=LOGITS):
     """The aggregate of each sample's nearest of its class, by loops."""
     unit = F.normalize(FEATURES, dim=1)
     made = []
@@ -68,7 +68,7 @@ def by_hand(ids, *, positives, tau):
         others = [j for j in range(N) if j % 5 == i % 5 and j != i]
         near = sorted(others, key=lambda j: -float(unit[i] @ unit[j]))[:positives]
         share = torch.softmax(torch.stack([unit[i] @ unit[j] for j in near]) / tau, 0)
-        made.append((share.unsqueeze(1) * LOGITS[near]).sum(0))
+        made.append((share.unsqueeze(1) * answers[near]).sum(0))
     return torch.stack(made)
 
 
@@ -97,6 +97,20 @@ def test_ordinary_kd_stands_beside_it_unless_it_has_no_weight():
     assert {name: term.weight for name, term in terms.items()} == {"kd": 1.0, "positive": 1.0, "negative": 0.3}
     torch.testing.assert_close(terms["kd"].value, losses.kd(student(ids).logits, LOGITS[ids], temperature=4.0).mean())
     assert set(prepared(kd=0.0, negative=0.0)(student(ids), teacher(batch_of(ids)), batch_of(ids))) == {"positive"}
+
+
+def test_by_its_settings_the_mean_answer_for_the_neighbours_is_the_only_target():
+    """The empirical form of docs/theory/ickd.md: neither the label nor the teacher's answer for the sample counts."""
+    ids = torch.arange(6)
+    method = prepared(kd=0.0, negative=0.0, task_weight=0.0, aggregate="prob", temperature=1.0)
+    ours, said = student(ids), teacher(batch_of(ids))
+    others = Outputs(said.logits.flip(0), {role: value.flip(0) for role, value in said.taps.items()})
+    terms, same = (method(ours, heard, batch_of(ids)) for heard in (said, others))
+    assert (set(terms), method.config.task_weight) == ({"positive"}, 0.0)
+    assert torch.equal(terms["positive"].value, same["positive"].value)
+    (gradient,) = torch.autograd.grad(terms["positive"].value, ours.logits)
+    mean = by_hand(ids, positives=8, tau=0.1, answers=LOGITS.softmax(1))
+    torch.testing.assert_close(6 * gradient, ours.logits.softmax(1) - mean, rtol=5e-3, atol=1e-3)  # half precision
 
 
 def test_uniform_weights_are_the_softmax_at_infinite_temperature():

@@ -138,3 +138,16 @@ def test_networks_for_different_images_are_refused_together():
     check_same_images([small, small])
     with pytest.raises(ConfigError, match=r"\(3, 8, 8\), \(3, 9, 9\)"):
         check_same_images([small, large])
+
+
+def test_a_network_that_holds_still_trains_the_named_weights_and_moves_no_statistics():
+    card = ModelCard(model="zoo:digits_small", classes=("a", "b"), image=(1, 8, 8), mean=(0.5,), std=(0.5,))
+    network = build_network(card)
+    head = [name for name, _ in network.model.named_parameters()][-2:]
+    network.hold_still(head)
+    network.train()
+    assert not any(module.training for module in network.modules())
+    assert [name for name, weight in network.model.named_parameters() if weight.requires_grad] == head
+    before = {name: value.clone() for name, value in network.model.named_buffers()}
+    network(torch.randint(0, 256, (4, 1, 8, 8), dtype=torch.uint8)).logits.sum().backward()
+    assert all(torch.equal(value, before[name]) for name, value in network.model.named_buffers())

@@ -1,11 +1,25 @@
 """Recipes are whole runs, with the numbers of the literature."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from tutelage.engine import RunConfig, from_json, to_json
 from tutelage.errors import UnknownNameError
-from tutelage.methods import METHODS
-from tutelage.recipes import RECIPES, ckd, crd, demo_students, demo_teacher, digits, imagenet, recipe_for, short
+from tutelage.methods import METHODS, is_taught
+from tutelage.recipes import (
+    DEMO_METHODS,
+    RECIPES,
+    ckd,
+    crd,
+    demo_students,
+    demo_teachers,
+    digits,
+    imagenet,
+    recipe_for,
+    short,
+)
 
 every = pytest.mark.parametrize("name", RECIPES)
 
@@ -56,28 +70,36 @@ def test_an_unknown_recipe_is_refused_with_those_that_exist():
 
 
 class TestDemo:
-    def test_it_has_every_method_and_labels_alone_for_every_seed(self, tmp_path):
+    def test_it_has_every_row_for_every_seed_and_a_teacher_where_one_is_needed(self, tmp_path):
         runs = demo_students(tmp_path, seeds=2)
-        assert set(runs) == {f"{name}-seed{seed}" for name in ("ce", *METHODS) for seed in (0, 1)}
+        rows = [*(word.replace(":", ".") for word in DEMO_METHODS), "other-classes-ce", "other-classes-refilled"]
+        assert set(runs) == {f"{row}-seed{seed}" for row in rows for seed in (0, 1)}
         for name, run in runs.items():
-            assert name == f"{run.method.name if run.method else 'ce'}-seed{run.seed}"
-            assert (run.teacher is None) == (run.method is None or getattr(run.method, "teacher_free", False))
-        assert {run.method.name for run in runs.values() if run.method and not run.teacher} == {
-            "cs_kd",
-            "dml",
-            "label_smoothing",
-            "tf_kd",
-        }
+            assert name.endswith(f"-seed{run.seed}")
+            assert (run.teacher is None) == (not is_taught(run.method))
 
-    def test_the_runs_differ_by_method_and_seed_alone(self, tmp_path):
+    def test_all_methods_can_be_asked_for_and_none_comes_twice(self, tmp_path):
+        runs = demo_students(tmp_path, seeds=1, methods=("all", "kd", "kd:temperature=2"))
+        alone = {name for name, run in runs.items() if run.data.classes is None and run.method is None}
+        assert alone == {"ce-seed0"}
+        assert {run.method.name for run in runs.values() if run.method} == set(METHODS)
+        assert len(runs) == 1 + len(METHODS) + 1 + 2
+
+    def test_the_runs_differ_by_method_classes_and_seed_alone(self, tmp_path):
         runs = demo_students(tmp_path, seeds=2).values()
-        assert len({(run.data, run.engine, run.stages[0].optimizer, run.stages[0].epochs) for run in runs}) == 1
+        assert len({(run.engine, run.stages[-1].optimizer, run.stages[-1].epochs) for run in runs}) == 1
         assert {run.student.model for run in runs} == {"zoo:digits_small"}
+        assert len({replace(run.data, classes=None) for run in runs}) == 1
 
-    def test_the_teacher_is_larger_and_taught_alike(self, tmp_path):
-        teacher, student = demo_teacher(), demo_students(tmp_path)["ce-seed0"]
-        assert teacher.student.model == "zoo:digits_large"
-        assert teacher.stages == student.stages
+    def test_the_teachers_are_larger_and_taught_alike(self, tmp_path):
+        teacher, other = demo_teachers().values()
+        assert teacher.student.model == other.student.model == "zoo:digits_large"
+        assert teacher.stages == other.stages == demo_students(tmp_path)["ce-seed0"].stages
+
+    def test_the_second_teacher_and_its_student_share_no_class(self, tmp_path):
+        other, run = demo_teachers()["teacher-0-to-4"], demo_students(tmp_path)["other-classes-refilled-seed0"]
+        assert (other.data.classes, run.data.classes) == ("0:5", "5:10")
+        assert Path(run.teacher.weights) == tmp_path / "teacher-0-to-4"
 
     def test_the_warm_up_of_dkd_is_the_same_share_as_in_the_paper(self, tmp_path):
         stage = demo_students(tmp_path)["dkd-seed0"].stages[0]

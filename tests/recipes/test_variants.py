@@ -5,7 +5,7 @@ import pytest
 from tutelage.data.protocols import FewTeacherCalls
 from tutelage.engine import TeacherConfig
 from tutelage.errors import ConfigError, UnknownNameError
-from tutelage.methods import CKDConfig, KDConfig
+from tutelage.methods import CKDConfig, KDConfig, RKDConfig, SumConfig
 from tutelage.recipes import Variant, curve_runs, digits, short
 
 TEACHER = TeacherConfig(weights="t")
@@ -24,6 +24,15 @@ def test_settings_of_the_run_are_told_from_those_of_the_method():
     assert run.stages[-1].mix.kind == "mixup3"
 
 
+def test_the_parts_of_a_sum_have_settings_of_their_own():
+    variant = Variant.parse("0.5*kd+rkd:kd.temperature=2,rkd.angle=9,task_weight=0.2,lr=0.3")
+    assert variant.method == SumConfig.of([0.5 * KDConfig(temperature=2.0), RKDConfig(angle=9.0)], task_weight=0.2)
+    assert variant.lr == 0.3
+    assert variant.folder == "0.5xkd+rkd.kd.temperature=2.rkd.angle=9.task_weight=0.2.lr=0.3"
+    assert Variant.parse("label_smoothing+tf_kd").applied(short(), TEACHER).teacher is None
+    assert Variant.parse("label_smoothing+kd").applied(short(), TEACHER).teacher == TEACHER
+
+
 def test_labels_alone_have_no_teacher_and_may_be_mixed():
     run = Variant.parse("ce:mix=cutmix").applied(short(), TEACHER)
     assert run.teacher is None
@@ -39,6 +48,12 @@ def test_labels_alone_have_no_teacher_and_may_be_mixed():
         ("kd:temperature=0", ConfigError, "temperature must be"),
         ("kd:temperature", ConfigError, "written NAME:setting=value"),
         ("ce:temperature=2", ConfigError, "labels alone have no setting 'temperature'"),
+        ("kd+rkdd", UnknownNameError, "unknown method 'rkdd'"),
+        ("kd+rkd:temperature=2", ConfigError, r"the method 'kd\+rkd' cannot be read: .*temperature"),
+        ("kd+rkd:kd.heat=2", ConfigError, r"extra fields found \(heat\) @ \$\.kd"),
+        ("kd+rkd:kd=2", ConfigError, r"expected KDConfig @ \$\.kd"),
+        ("kd+rkd:kd=2,kd.weight=3", ConfigError, r"settings of a part are written kd\.setting=value; got kd=2"),
+        ("kd+dml", ConfigError, "dml learns from peers and kd from a teacher"),
         ("kd:mix=blend", ConfigError, "mixed by mixup, mixup3 or cutmix"),
     ],
 )

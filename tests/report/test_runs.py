@@ -37,6 +37,12 @@ def test_the_size_of_a_term_is_its_value_times_its_weight(study):
     assert load_runs(study.root)[0].terms[0].sizes == {"kd": pytest.approx(0.63)}
 
 
+def test_a_stage_that_is_judged_by_class_means_has_no_curve_of_accuracies(study):
+    lines = [{"kind": "stage", "stage": "a", "step": 0}, {"kind": "validation", "stage": "b", "epoch": 1, "ncm": 0.5}]
+    study.add("refilled", 0, 0.95, metrics=lines)
+    assert load_runs(study.root)[0].validations == []
+
+
 def test_runs_are_found_at_any_depth_and_sorted(study):
     for place in ("b/deep/down", "a"):
         folder = study.add("kd", 0, 0.95)

@@ -18,6 +18,14 @@ def test_stages_are_compared_setting_by_setting_and_leave_the_method_to_its_own_
     }
 
 
+def test_a_stage_that_a_method_brought_along_is_none_of_the_run():
+    own = {"name": "student", "epochs": 30, "start": "best", "phase": False}
+    coder = {"name": "coder", "epochs": 15, "start": "last", "phase": True}
+    alone = {"name": "student", "epochs": 30}
+    assert settings({"stages": [coder, own]}) == settings({"stages": [alone]})
+    assert "stages.1.start" in settings({"stages": [own]})  # the user's own wish is a setting
+
+
 def test_seed_places_and_devices_are_no_settings():
     one = {"seed": 0, "out": "runs/a", "device": "cpu", "loop": {"workers": 2}, "teacher": {"checkpoint": "a.ckpt"}}
     two = {"seed": 1, "out": "runs/b", "device": "cuda", "loop": {"workers": 8}, "teacher": {"checkpoint": "b.ckpt"}}

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from tutelage import __version__
 from tutelage.cli.answers import cache, serve_teacher
-from tutelage.cli.curve import curve
 from tutelage.cli.demo import demo
+from tutelage.cli.fewshot import fewshot
+from tutelage.cli.grids import compare, curve
 from tutelage.cli.look import evaluate, export, report, show
 from tutelage.cli.relations import related
 from tutelage.cli.train import carry_on, distill, teach
@@ -21,11 +22,13 @@ COMMANDS: Mapping[str, tuple[Callable[[Sequence[str]], None], str]] = {
     "teach": (teach, "train a network with labels alone"),
     "distill": (distill, "distil a teacher into a student"),
     "resume": (carry_on, "go on with a run that was stopped"),
+    "compare": (compare, "a table: several methods and seeds on pairs of teacher and student"),
     "curve": (curve, "accuracy against teacher calls, for several methods"),
     "cache": (cache, "answers of teachers: fill, verify, stats, merge, prune, ledger"),
     "serve-teacher": (serve_teacher, "let a stored network answer over HTTP"),
     "evaluate": (evaluate, "measure the accuracy of a stored network"),
     "relate": (related, "how samples relate for a student and its teacher: neighbours, CKA, calibration"),
+    "fewshot": (fewshot, "few-shot episodes: how well a stored network tells new classes apart"),
     "export": (export, "store a network's weights for others, at half precision if wished"),
     "report": (report, "write one HTML page about many runs"),
     "list": (show, "methods, models, recipes and data sets"),

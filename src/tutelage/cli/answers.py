@@ -16,7 +16,7 @@ from tutelage.data import open_dataset
 from tutelage.engine import EngineConfig, HttpConfig
 from tutelage.engine.answers import serve_network, trained_on, verify_answers
 from tutelage.engine.filling import fill_answers
-from tutelage.engine.loop import polite_stop
+from tutelage.engine.stopping import polite_stop
 from tutelage.engine.tutor import answers_folder
 from tutelage.errors import ConfigError, DataError, UnknownNameError
 

@@ -6,111 +6,31 @@ are read, so that ``--help`` shows the defaults and the options that really appl
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, make_dataclass, replace
+from dataclasses import fields, make_dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import tyro
-from tyro.conf import Positional, arg
 
+from tutelage.cli.method_flags import method_asked, method_flags
+from tutelage.cli.options import Distill, Teach
 from tutelage.cli.words import taps_by_role
 from tutelage.data import Mixing
-from tutelage.data.protocols import PROTOCOLS
+from tutelage.data.protocols import PROTOCOLS, CrossTask, Incremental
 from tutelage.engine import (
-    AnswersConfig,
-    EngineConfig,
-    HttpConfig,
-    OptimizerConfig,
     RunConfig,
-    ScheduleConfig,
     StudentConfig,
     TeacherConfig,
     from_json,
+    staged,
 )
+from tutelage.engine.staging import without_phases
 from tutelage.errors import ConfigError, UnknownNameError
-from tutelage.methods import METHODS, MethodConfig, is_taught, learns_from_peers
+from tutelage.methods import MethodConfig, is_taught, learns_from_peers
 from tutelage.recipes import recipe_for
 from tutelage.rundir import RunDir
 
-__all__ = ["Distill", "Teach", "distilled", "taught", "teacher_of"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Teach:
-    """Train a network with labels alone: a teacher, or a student to compare with.
-
-    Args:
-        data: digits, cifar10, cifar100, folder:PATH, hf:NAME[:image_column:label_column], or the config.json of a
-            run, whose settings then are the defaults.
-        model: zoo:NAME, timm:NAME, hf:NAME or python:pkg.module:factory (`tutelage list models`).
-        taps: Features by role, where the model's own names do not fit: embedding=avgpool.
-        out: Directory of the run; by default runs/ and a name made of data, method, model and seed.
-        recipe: Where the defaults come from (`tutelage list recipes`).
-        seed: Of initial weights, order and views.
-        epochs: Passes over the training set.
-        batch_size: Images a step.
-        images_per_class: Batches hold this many images of each of their classes.
-        size: Side of the images; by default that of the data, 224 for photographs.
-        validation: Share of the training images held out to choose the best epoch.
-        protocol: Which images train, are held out, and may be sent to a teacher (`tutelage list protocols`); its
-            settings appear below under its name.
-        mix: Train on mixtures of images.
-        mix_alpha: Of the distribution of the shares.
-        workers: Processes that read images which do not fit in memory.
-        pretrained: Start from the weights that timm or the hub has.
-    """
-
-    data: Positional[str] = "digits"
-    model: str = "zoo:digits_small"
-    taps: Annotated[tuple[str, ...], arg(name="model.taps", metavar="ROLE=PATH")] = ()
-    pretrained: bool = False
-    out: Path | None = None
-    recipe: str | None = None
-    seed: int = 0
-    epochs: int = 1
-    batch_size: int = 1
-    images_per_class: int | None = None
-    size: int | None = None
-    validation: float = 0.1
-    protocol: str | None = None
-    mix: Literal["mixup", "mixup3", "cutmix"] | None = None
-    mix_alpha: Annotated[float, arg(name="mix.alpha")] = 1.0
-    workers: int = 0
-    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
-    engine: EngineConfig = field(default_factory=EngineConfig)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Distill(Teach):
-    """Distil a teacher into a student.
-
-    Args:
-        model: zoo:NAME, timm:NAME, hf:NAME or python:pkg.module:factory (`tutelage list models`).
-        teacher: A run directory, a .safetensors file with its card beside it, the http:// address of a server (see
-            `tutelage serve-teacher`), python:pkg.module:function, or ema or snapshot for a copy of the student.
-        teacher_gives: What a Python function answers with.
-        teacher_taps: Features by role, where the teacher's own names do not fit.
-        teacher_batch_size: Largest number of images the teacher sees at once.
-        allow_bad_teacher: Go on with a teacher that is no better than chance.
-        peers: Networks that learn at the same time, for methods that learn from peers (dml); by default one more of
-            the student's model.
-        answers: What the teacher is asked, what that costs, and what becomes of its answers.
-        http: How a server is asked.
-        method: Which one (`tutelage list methods`); its settings appear below under its name.
-    """
-
-    model: Annotated[str, arg(name="student")] = "zoo:digits_small"
-    taps: Annotated[tuple[str, ...], arg(name="student.taps", metavar="ROLE=PATH")] = ()
-    teacher: str | None = None
-    teacher_gives: Annotated[Literal["logits", "probabilities"], arg(name="teacher.gives")] = "logits"
-    teacher_taps: Annotated[tuple[str, ...], arg(name="teacher.taps", metavar="ROLE=PATH")] = ()
-    teacher_batch_size: Annotated[int | None, arg(name="teacher.batch-size")] = None
-    allow_bad_teacher: bool = False
-    peers: tuple[str, ...] = ()
-    answers: Annotated[AnswersConfig, arg(name="teacher")] = field(default_factory=AnswersConfig)
-    http: Annotated[HttpConfig, arg(name="teacher.http")] = field(default_factory=HttpConfig)
-    method: str = "kd"
+__all__ = ["distilled", "taught", "teacher_of"]
 
 
 def taught(args: Sequence[str]) -> tuple[RunConfig, Teach]:
@@ -130,13 +50,13 @@ def distilled(args: Sequence[str], *, prog: str = "tutelage distill") -> tuple[R
         ConfigError: if there is no teacher, or one for a method that learns without.
     """
     base, asked = _asked(args, lambda base: _ask_distill(args, base, prog))
-    method = getattr(asked, asked.method)
+    method = method_asked(asked)
     return _filled(base, asked, method, _teacher(args, base, asked, method)), asked
 
 
 def _teacher(args: Sequence[str], base: RunConfig, asked: Any, method: MethodConfig) -> TeacherConfig | None:
     """What the flags say of the teacher; None where nothing is taught by one."""
-    methods = [*(stage.method for stage in base.stages[:-1] if stage.method), method]
+    methods = [*(stage.method for stage in without_phases(base.stages)[:-1] if stage.method), method]
     if not any(map(is_taught, methods)):  # base may have one: that was not asked for
         if unused := [word for word in args if word.startswith("--teacher")]:
             raise ConfigError(f"{asked.method} learns without a teacher, as it is set: leave out {unused[0]}")
@@ -153,6 +73,8 @@ def teacher_of(asked: Any) -> TeacherConfig:
     return TeacherConfig(
         weights=asked.teacher,
         gives=asked.teacher_gives,
+        classes=getattr(asked, "teacher_classes", None),
+        shared_only=getattr(asked, "shared_only", False),
         taps=taps_by_role(asked.teacher_taps),
         batch_size=asked.teacher_batch_size,
         http=asked.http,
@@ -162,12 +84,11 @@ def teacher_of(asked: Any) -> TeacherConfig:
 def _ask_distill(args: Sequence[str], base: RunConfig, prog: str) -> Any:
     known = base.teacher or TeacherConfig(weights="")
     given = _glimpse(args).method or (base.method.name if base.method else "kd")
-    if given not in METHODS:
-        raise UnknownNameError("method", given, METHODS, hint="`tutelage list methods` shows them")
-    settings: Any = base.method if base.method and base.method.name == given else METHODS[given]()
     defaults = _defaults(base) | {
         "teacher": known.weights or None,
         "teacher_gives": known.gives,
+        "teacher_classes": known.classes,
+        "shared_only": known.shared_only,
         "teacher_taps": tuple(f"{role}={path}" for role, path in known.taps.items()),
         "teacher_batch_size": known.batch_size,
         "allow_bad_teacher": known.allow_bad,
@@ -176,7 +97,7 @@ def _ask_distill(args: Sequence[str], base: RunConfig, prog: str) -> Any:
         "http": known.http,
         "method": given,
     }
-    return _ask(Distill, args, base, defaults, (given, METHODS[given], settings), prog=prog)
+    return _ask(Distill, args, base, defaults, *method_flags(given, base.method), prog=prog)
 
 
 def _ask(
@@ -195,10 +116,27 @@ def _ask(
         settings: Any = base.data.protocol
         settings = settings if settings and settings.name == given else PROTOCOLS[given]()
         extra = (*extra, (_field(given), PROTOCOLS[given], settings))
+        args = _spelled_out(args, kind, given)
     whole = make_dataclass(kind.__name__, extra, bases=(kind,), frozen=True, kw_only=True)
     whole.__doc__ = kind.__doc__
     start = whole(**defaults, protocol=given)
     return tyro.cli(whole, args=args, default=start, prog=prog)
+
+
+def _spelled_out(args: Sequence[str], command: type[Any], protocol: str) -> list[str]:
+    """Settings of a protocol may be written without its name where the command has none of that name: ``--overlap``.
+
+    With a protocol of classes ``--validation`` is the protocol's too, whose share is what the command says of others.
+    """
+    own = {entry.name for entry in fields(PROTOCOLS[protocol])} - {entry.name for entry in fields(command)}
+    own |= {"validation"} if issubclass(PROTOCOLS[protocol], CrossTask | Incremental) else set()
+    short = {f"--{name.replace('_', '-')}": f"--{protocol}.{name.replace('_', '-')}" for name in own}
+
+    def long(word: str) -> str:
+        name, equals, value = word.partition("=")
+        return f"{short.get(name, name)}{equals}{value}" if word.startswith("--") else word
+
+    return [long(word) for word in args]
 
 
 def _field(protocol: str) -> str:
@@ -213,8 +151,14 @@ def _glimpse(args: Sequence[str]) -> argparse.Namespace:
     early.add_argument("--protocol")
     known, rest = early.parse_known_args(list(args))
     first = rest[0] if rest and not rest[0].startswith("-") else "digits"
-    known.data = next((word for word in rest if word.endswith(".json")), first)
+    lists = {number + 1 for number, word in enumerate(rest) if word.startswith("--") and word.endswith(_LISTS)}
+    named = (word for number, word in enumerate(rest) if number not in lists and not word.startswith("--"))
+    known.data = next((word for word in named if word.endswith(".json")), first)
     return known
+
+
+_LISTS = ("classes", "order")
+"""How options end that take a file of class names: it may be a .json, and is not the config.json of a run."""
 
 
 def _asked(args: Sequence[str], ask: Callable[[RunConfig], Any]) -> tuple[RunConfig, Any]:
@@ -250,6 +194,7 @@ def _defaults(base: RunConfig) -> dict[str, Any]:
         "epochs": stage.epochs,
         "batch_size": base.data.batch_size,
         "images_per_class": base.data.images_per_class,
+        "classes": base.data.classes,
         "size": base.data.size,
         "validation": base.data.validation,
         "mix": stage.mix.kind if stage.mix else None,
@@ -272,12 +217,13 @@ def _filled(base: RunConfig, asked: Teach, method: MethodConfig | None, teacher:
         protocol=getattr(asked, _field(asked.protocol)) if asked.protocol else None,
         batch_size=asked.batch_size,
         images_per_class=asked.images_per_class,
+        classes=asked.classes,
         workers=asked.workers,
     )
+    *before, stage = without_phases(base.stages)
     stage = replace(
-        base.stages[-1],
+        stage,
         epochs=asked.epochs,
-        method=method,
         mix=Mixing(kind=asked.mix, alpha=asked.mix_alpha) if asked.mix else None,
         optimizer=asked.optimizer,
         schedule=asked.schedule,
@@ -289,7 +235,7 @@ def _filled(base: RunConfig, asked: Teach, method: MethodConfig | None, teacher:
         student=student,
         teacher=teacher,
         peers=peers or ((student,) if learns_from_peers(method) else ()),
-        stages=(*base.stages[:-1], stage),
+        stages=(*before, *staged(stage, method)),
         engine=asked.engine,
         seed=asked.seed,
     )

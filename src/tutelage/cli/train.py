@@ -7,7 +7,8 @@ from pathlib import Path
 import tyro
 from tyro.conf import Positional
 
-from tutelage.cli.flags import Teach, distilled, taught
+from tutelage.cli.flags import distilled, taught
+from tutelage.cli.options import Teach
 from tutelage.engine import RunConfig, resume, start
 
 __all__ = ["carry_on", "distill", "teach"]
@@ -26,7 +27,7 @@ def distill(args: Sequence[str]) -> None:
 def _carry_out(config: RunConfig, asked: Teach) -> None:
     model = config.student.model.partition(":")[2].replace("/", "-").replace(":", "-") or config.student.model
     data = config.data.name.replace("/", "-").replace(":", "-")
-    method = config.method.name if config.method else "ce"
+    method = config.method.name.replace("*", "x") if config.method else "ce"
     out = asked.out or Path("runs") / f"{data}-{method}-{model}-seed{config.seed}"
     result = start(config, out)
     last, best = result["accuracy"]["last"], result["accuracy"]["best"]

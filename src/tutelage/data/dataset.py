@@ -5,15 +5,18 @@ Letters: n images, h height, w width, c channels.
 
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+
+import torch
 
 from tutelage.data.crops import RandomResizedCrop
 from tutelage.data.sources import find_source
 from tutelage.data.store import ImageStore, open_or_decode
 from tutelage.data.views import CropFlip, Views
-from tutelage.labels import LabelSpace
+from tutelage.errors import LabelSpaceError
+from tutelage.labels import LabelSpace, listed
 
 __all__ = ["Dataset", "open_dataset"]
 
@@ -26,7 +29,7 @@ class Dataset:
         name: What it was opened as.
         labels: The classes, in the order of the label numbers.
         train: Training images; a validation split is carved from them (`stratified_split`).
-        test: Test images.
+        test: Test images. Images whose label is −1, in either, are of a class that does not take part.
         mean: Mean of each channel of the training pixels, scaled to 0..1.
         std: Standard deviation of each channel, likewise.
         view_size: Size of the views where images are stored larger, None where it is that of the images.
@@ -55,6 +58,36 @@ class Dataset:
     def size(self) -> int:
         """Height of the views in pixels: what the networks see."""
         return self.view_size or self.train.images.shape[1]
+
+    def restricted(self, labels: LabelSpace) -> "Dataset":
+        """The same images with the labels of some classes only: those of all others are −1.
+
+        Ids remain rows of the whole data set and the checksums those of its pixels, so that an answer that was kept
+        for an image serves whatever the classes are. Mean and deviation stay those of all training images.
+
+        Args:
+            labels: Classes of this data set, in the order that their numbers are to have.
+
+        Raises:
+            LabelSpaceError: if it has a class that the data set lacks.
+
+        Example:
+            >>> from tutelage.data import ImageStore
+            >>> store = ImageStore(torch.zeros(3, 8, 8, 1, dtype=torch.uint8), torch.tensor([0, 1, 2]), "three")
+            >>> data = Dataset("mine", LabelSpace(("fox", "owl", "cat")), store, store, (0.5,), (0.5,))
+            >>> data.restricted(LabelSpace(("cat", "fox"))).train.labels
+            tensor([ 1, -1,  0])
+        """
+        if labels == self.labels:
+            return self
+        if missing := [name for name in labels.names if name not in self.labels.names]:
+            raise LabelSpaceError(f"{self.name} has no classes {listed(missing)}; it has {listed(self.labels.names)}")
+        numbers = torch.tensor(self.labels.index_in(labels))
+
+        def relabelled(store: ImageStore) -> ImageStore:
+            return replace(store, labels=numbers[store.labels])
+
+        return replace(self, labels=labels, train=relabelled(self.train), test=relabelled(self.test))
 
     def views(self, *, seed: int) -> Views:
         """The default augmentation.

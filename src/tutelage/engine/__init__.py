@@ -12,6 +12,7 @@ from tutelage.engine.config import (
 )
 from tutelage.engine.grid import run_grid
 from tutelage.engine.run import evaluate_network, resume, start
+from tutelage.engine.staging import staged
 from tutelage.engine.teacher_config import AnswersConfig, HttpConfig, TeacherConfig
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "from_json",
     "resume",
     "run_grid",
+    "staged",
     "start",
     "to_json",
 ]

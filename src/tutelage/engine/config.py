@@ -8,7 +8,7 @@ from tutelage.data import Mixing
 from tutelage.data.protocols import ProtocolConfig, Standard
 from tutelage.engine.teacher_config import TeacherConfig
 from tutelage.errors import ConfigError
-from tutelage.methods import MethodConfig, is_taught, learns_from_peers
+from tutelage.methods import MethodConfig, is_taught, learns_from_peers, phases_of
 from tutelage.ops.checks import check_non_negative, check_positive
 
 __all__ = [
@@ -28,6 +28,8 @@ class DataConfig:
 
     Args:
         name: digits, cifar10, cifar100, folder:PATH or hf:NAME[:image:label].
+        classes: Only these, in this order: positions in the order of the data (``0:50``), names joined by commas, or a
+            file of names (``order.json:train``, ``order.json:20:70``); all by default. Images of others are left out.
         size: Side of the images the networks see; by default that of the data, 224 for photographs.
         validation: Share of the training images held out to choose the best epoch.
         protocol: Which images train, are held out, and may be sent to the teacher; None holds out ``validation`` of
@@ -38,6 +40,7 @@ class DataConfig:
     """
 
     name: str = "digits"
+    classes: str | None = None
     size: int | None = None
     validation: float = 0.1
     protocol: ProtocolConfig | None = None
@@ -113,7 +116,8 @@ class ScheduleConfig:
 
     Args:
         name: Its shape. plateau multiplies the rate with gamma, and goes back to the best weights, whenever the
-            validation accuracy has not risen for ``patience`` epochs; the ``drops``-th time ends the stage.
+            validation accuracy has not risen for ``patience`` epochs; the ``drops``-th time ends the stage. In a
+            stage that is not validated the rate stays.
         milestones: Of multistep: shares of the training after which the rate is multiplied by gamma
             (5/8, 3/4 and 7/8 are epochs 150, 180 and 210 of 240).
         gamma: What multistep and plateau multiply the rate with.
@@ -144,6 +148,9 @@ class ScheduleConfig:
 class StageConfig:
     """One stage: what is minimised, for how long, and how.
 
+    The best epoch of a stage is the one of the highest validation accuracy, of the logits or of the nearest class
+    mean, as its method wants it; where it wants neither, it is the last one.
+
     Args:
         name: Under which its metrics are written.
         epochs: Passes over the training set.
@@ -151,6 +158,10 @@ class StageConfig:
         mix: Train on mixtures of images, with the labels and the answers to the single ones in the same shares.
         optimizer: How the weights move.
         schedule: How the learning rate moves.
+        start: The student it begins with: as the stages before left it, or with the weights of the best epoch of the
+            last one that trained it.
+        phase: Whether the method of a later stage brought it along (:func:`tutelage.engine.staged`), and takes it away
+            again where another method takes its place.
     """
 
     name: str = "student"
@@ -159,6 +170,8 @@ class StageConfig:
     mix: Mixing | None = None
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    start: Literal["last", "best"] = "last"
+    phase: bool = False
 
     def __post_init__(self) -> None:
         if self.epochs < 1:
@@ -175,9 +188,12 @@ class EngineConfig:
         precision: Of the networks; auto is bf16 where the hardware computes it natively.
         channels_last: Keep images and weights in that memory format.
         compile: Compile student and teacher.
-        validate_every: Epochs between validations; the last epoch is always validated.
+        validate_every: Epochs between validations; the last epoch is always validated. Where a stage is judged by
+            nearest class means, each costs a forward pass over the training images as well.
         log_every: Steps between two lines of metrics.
         save_every: Seconds between two checkpoints within an epoch.
+        peers_on: Where the networks of a cohort are: all of them on every rank, for its part of a batch, or one a rank
+            (as many devices as networks), for the whole batch.
         sinks: Where metrics go beside the metrics file.
     """
 
@@ -189,6 +205,7 @@ class EngineConfig:
     validate_every: int = 1
     log_every: int = 50
     save_every: float = 60.0
+    peers_on: Literal["every-rank", "ranks"] = "every-rank"
     sinks: tuple[Literal["tensorboard", "wandb"], ...] = ()
 
     def __post_init__(self) -> None:
@@ -229,7 +246,20 @@ class RunConfig:
             raise ConfigError(f"the method {taught[0]!r} needs a teacher, and none is given: name one")
         if self.teacher is not None and not taught:
             raise ConfigError("a teacher is given but no method that would use it: name one, or teach without")
+        self._check_phases()
         self._check_peers()
+
+    def _check_phases(self) -> None:
+        names = [stage.name for stage in self.stages]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ConfigError(f"two stages are called {twice[0]!r}: methods and metrics tell them apart by their names")
+        for number, stage in enumerate(self.stages):
+            if absent := [phase.name for phase in phases_of(stage.method) if phase.name not in names[:number]]:
+                method = stage.method.name if stage.method else ""
+                raise ConfigError(
+                    f"the method {method!r} needs the stage {absent[0]!r} before its own: make its stages with "
+                    f"tutelage.engine.staged"
+                )
 
     def _check_peers(self) -> None:
         methods = [stage.method for stage in self.stages if stage.method]
@@ -240,6 +270,18 @@ class RunConfig:
             raise ConfigError("peers are given, and a stage has no method that learns from them: name one, such as dml")
         if self.peers and self.teacher is not None:
             raise ConfigError("a run has either a teacher or peers: leave out one of them")
+        if self.engine.peers_on == "ranks":
+            self._check_apart()
+
+    def _check_apart(self) -> None:
+        networks, engine = 1 + len(self.peers), self.engine
+        if not self.peers or engine.devices != networks:
+            raise ConfigError(
+                f"one network a rank needs peers, and as many devices as networks; got {networks} networks and "
+                f"{engine.devices} devices: set --engine.devices {max(networks, 2)}, or leave out --engine.peers-on"
+            )
+        if any(stage.optimizer.clip is not None for stage in self.stages):
+            raise ConfigError("the gradient is clipped by its norm over all networks: no rank has it, leave out clip")
 
     @property
     def method(self) -> MethodConfig | None:

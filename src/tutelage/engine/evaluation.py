@@ -1,5 +1,6 @@
 """Accuracy and cross-entropy over a split, in one pass and with one wait at its end."""
 
+import math
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -9,12 +10,13 @@ from torch import Tensor, nn
 
 from tutelage.data import Dataset, evaluation_batches
 from tutelage.data.protocols import Division
+from tutelage.ops.judges import ncm_scores
 from tutelage.types import Batch, Outputs
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-__all__ = ["Judge", "Score", "Split", "evaluate", "share_buffers"]
+__all__ = ["Judge", "Score", "Split", "evaluate", "evaluate_ncm", "share_buffers"]
 
 BATCH_SIZE = 500
 
@@ -70,6 +72,60 @@ def evaluate(
     return Score(right / max(count, 1), loss_sum / max(count, 1), int(count))
 
 
+def evaluate_ncm(
+    embed: Callable[[Batch], Tensor],
+    training: Iterator[Batch],
+    batches: Iterator[Batch],
+    *,
+    num_classes: int,
+    reduce: Callable[[Tensor], Tensor] = lambda sums: sums,
+) -> float:
+    """Share of the samples whose embedding has its own class's mean as the nearest, by cosine.
+
+    Source: the judge of REFILLED's first stage, https://arxiv.org/abs/2205.01915. Means are exact: every training
+    image is embedded.
+
+    Args:
+        embed: Batch → one row a sample, in eval mode.
+        training: What the class means are of; a class without samples is nobody's nearest.
+        batches: The split; every sample once.
+        num_classes: Number of classes.
+        reduce: Adds the sums of all ranks, where each rank holds a part of both.
+
+    Returns:
+        Between 0 and 1; NaN where an embedding is not finite.
+
+    Example:
+        >>> def batch(*labels):
+        ...     y = torch.tensor(labels)
+        ...     return Batch(torch.zeros(len(y), 1, 2, 2), y, y, y)
+        >>> def one_hot(batch):
+        ...     return torch.eye(3)[batch.labels % 2]
+        >>> evaluate_ncm(one_hot, iter([batch(0, 1)]), iter([batch(1, 1, 0, 2)]), num_classes=3)
+        0.75
+    """
+    sums: Tensor | None = None
+    with torch.inference_mode():
+        for batch in training:
+            rows = embed(batch).flatten(1).double()
+            rows = torch.cat([rows, torch.ones_like(rows[:, :1])], 1)  # the last column counts
+            sums = rows.new_zeros(num_classes, rows.shape[1]) if sums is None else sums
+            sums.index_add_(0, batch.labels, rows)
+        if sums is None:
+            return math.nan
+        sums = reduce(sums.clone())
+        means, counts = sums[:, :-1] / sums[:, -1:].clamp(min=1), sums[:, -1]
+        found = sums.new_zeros(2)
+        for batch in batches:
+            rows = embed(batch).flatten(1).to(means.dtype)
+            nearest = ncm_scores(rows, means).masked_fill(counts == 0, -torch.inf).argmax(1)
+            # A row that is not finite has cosine 0 to all, which would hide it.
+            right = torch.where((rows.sum(1) + means.sum()).isfinite(), (nearest == batch.labels).double(), torch.nan)
+            found += torch.stack([right.sum(), right.new_tensor(len(right))])
+        right_sum, count = reduce(found.clone()).tolist()
+    return float(right_sum / max(count, 1))
+
+
 def share_buffers(network: nn.Module, fabric: "Fabric") -> None:
     """Give every rank the running statistics of the first one, which count: they differ, as the parts of a batch do.
 
@@ -96,7 +152,7 @@ class Judge:
         self.ids: dict[Split, Tensor] = {
             "train": division.train,
             "validation": division.validation,
-            "test": torch.arange(len(data.test.labels)),
+            "test": (data.test.labels >= 0).nonzero().flatten(),  # −1 is a class that does not take part
         }
 
     def labels(self, split: Split) -> Tensor:
@@ -112,17 +168,39 @@ class Judge:
 
     def score(self, answer: Callable[[Batch], Outputs], split: Split) -> Score:
         """Accuracy and cross-entropy on a split; each rank takes its share of the images."""
-        fabric = self._fabric
-        mine = self.ids[split][fabric.global_rank :: fabric.world_size]
+        return evaluate(answer, self.batches(split, self._mine(split)), reduce=self._total)
 
-        def total(sums: Tensor) -> Tensor:
-            added: Tensor = fabric.all_reduce(sums, reduce_op="sum")  # type: ignore[assignment]
-            return added
+    def score_network(self, network: nn.Module, split: Split, ids: Tensor | None = None) -> Score:
+        """:meth:`score` of a bare network, in eval mode and in the precision of the run.
 
-        return evaluate(answer, self.batches(split, mine), reduce=total)
+        Args:
+            network: On every rank.
+            split: Where the images are.
+            ids: Those of them that count, the same on every rank; by default all.
+        """
+        mine = self._mine(split) if ids is None else ids[self._fabric.global_rank :: self._fabric.world_size]
+        return evaluate(self._asked(network), self.batches(split, mine), reduce=self._total)
 
-    def score_network(self, network: nn.Module, split: Split) -> Score:
-        """:meth:`score` of a bare network, in eval mode and in the precision of the run."""
+    def score_ncm(self, network: nn.Module, split: Split) -> float:
+        """:func:`evaluate_ncm` of a bare network that hands out its ``embedding``; it sees the training images too."""
+        answer = self._asked(network)
+        training, judged = (self.batches(part, self._mine(part)) for part in ("train", split))
+        return evaluate_ncm(
+            lambda batch: answer(batch).taps["embedding"],
+            training,
+            judged,
+            num_classes=len(self._data.labels),
+            reduce=self._total,
+        )
+
+    def measure(self, network: nn.Module, split: Split, *, by: Literal["accuracy", "ncm", "none"]) -> dict[str, float]:
+        """What a judge finds, by name: accuracy and loss of the logits, or the accuracy of the nearest class mean."""
+        if by == "ncm":
+            return {"ncm": self.score_ncm(network, split)}
+        score = self.score_network(network, split)
+        return {"accuracy": score.accuracy, "loss": score.loss}
+
+    def _asked(self, network: nn.Module) -> Callable[[Batch], Outputs]:
         network.eval()
         share_buffers(network, self._fabric)
 
@@ -131,4 +209,11 @@ class Judge:
                 outputs: Outputs = network(batch.images)
             return outputs
 
-        return self.score(answer, split)
+        return answer
+
+    def _mine(self, split: Split) -> Tensor:
+        return self.ids[split][self._fabric.global_rank :: self._fabric.world_size]
+
+    def _total(self, sums: Tensor) -> Tensor:
+        added: Tensor = self._fabric.all_reduce(sums, reduce_op="sum")  # type: ignore[assignment]
+        return added

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from tutelage.engine.answers import make_render
 from tutelage.engine.config import RunConfig
-from tutelage.engine.loop import polite_stop
 from tutelage.engine.progress import Progress
 from tutelage.engine.session import Session, open_fabric
+from tutelage.engine.stopping import polite_stop
 from tutelage.engine.tutor import Tutor
 from tutelage.errors import ConfigError, Interrupted
 from tutelage.rundir import RunDir

@@ -1,79 +1,36 @@
 """The loop: batches in, optimiser steps out; it never waits for the accelerator but to write a line of metrics."""
 
 import math
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import SGD, AdamW, Optimizer
 
 from tutelage.data import Mixture
+from tutelage.engine.apart import catch_up
 from tutelage.engine.cohort import CohortObjective, Lessons
-from tutelage.engine.config import OptimizerConfig, StageConfig
-from tutelage.engine.objective import Objective
+from tutelage.engine.config import StageConfig
+from tutelage.engine.evaluation import share_buffers
+from tutelage.engine.handover import judge_of, trains_alone
+from tutelage.engine.objective import Objective, Summands
+from tutelage.engine.products import Product
 from tutelage.engine.progress import Progress
 from tutelage.engine.schedule import rate_at
 from tutelage.engine.session import Session
 from tutelage.engine.sinks import MetricsLog
 from tutelage.engine.state import State
+from tutelage.engine.stopping import polite_stop
 from tutelage.errors import Interrupted, RunError
 from tutelage.methods import Method
 from tutelage.models import save_network
 from tutelage.models.checkpoint import load_weights
 from tutelage.types import Batch, Outputs
 
-__all__ = ["StageLoop", "make_optimizer"]
-
-
-def make_optimizer(config: OptimizerConfig, weights: list[torch.nn.Parameter]) -> Optimizer:
-    """The optimiser of a stage.
-
-    Example:
-        >>> type(make_optimizer(OptimizerConfig(name="adamw"), [torch.nn.Parameter(torch.ones(1))])).__name__
-        'AdamW'
-    """
-    if config.name == "adamw":
-        return AdamW(weights, lr=config.lr, weight_decay=config.weight_decay)
-    return SGD(
-        weights,
-        lr=config.lr,
-        momentum=config.momentum,
-        nesterov=config.nesterov,
-        weight_decay=config.weight_decay,
-    )
-
-
-@contextmanager
-def polite_stop() -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C or SIGTERM into a question the loop asks after each step; a second one kills.
-
-    Example:
-        >>> with polite_stop() as asked:
-        ...     asked()
-        False
-    """
-    asked: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        if asked:
-            raise KeyboardInterrupt
-        asked.append(number)
-
-    try:
-        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # signals can be caught in the main thread only
-        before = {}
-    try:
-        yield lambda: bool(asked)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+__all__ = ["StageLoop"]
 
 
 @dataclass
@@ -86,6 +43,7 @@ class StageLoop:
         objective: Batch → terms.
         method: The bare method of the stage, told of every step.
         state: Saved and restored; holds the wrapped student, position, meter and optimiser.
+        product: Where what the stage makes is kept for other runs, if it can be.
     """
 
     session: Session
@@ -93,6 +51,7 @@ class StageLoop:
     objective: Objective | CohortObjective
     method: Method | Lessons | None
     state: State
+    product: Product | None = None
 
     def run(self, log: MetricsLog) -> None:
         """Train from where the state stands to the end of the stage.
@@ -104,22 +63,55 @@ class StageLoop:
         self._log, position = log, self.state.position
         loader = self.session.loader(position.stage)
         self._batches, self._total = loader.num_batches, self.stage.epochs * loader.num_batches
-        if self.method is not None:
-            self.session.choose(self.state.run)
-            if position.step == 0:
-                self.session.prepare(position.stage)
+        self._judge, self._alone = judge_of(self.method), trains_alone(self.method)
         self._marked = self._saved = time.monotonic()
         self._images = 0
         title = f"{self.stage.method.name if self.stage.method else 'labels'} · {self.session.config.student.model}"
         with Progress(title, self._total, show=self.session.fabric.is_global_zero) as self._progress:
+            if self._inherit():
+                return
+            if self.method is not None:
+                self.session.choose(self.state.run)
+            self._begin()
+            self._marked = time.monotonic()
             self._progress.start_at(position.step)
             with polite_stop() as asked:
                 while not self._over:
-                    self.state.student.train()
+                    if not self._alone:
+                        self.state.student.train()
                     for batch in loader.epoch(position.epoch, start=position.batch):
                         self._step(batch)
                         self._look_around(asked)
                     self._end_epoch()
+        if self.product is not None and self.method is not None and self.session.fabric.is_global_zero:
+            self.product.keep(self.method)
+
+    def _inherit(self) -> bool:
+        """Take what the stage would make from the cache, if it is there."""
+        position, fabric = self.state.position, self.session.fabric
+        if self.product is None or self.method is None or position.begun:
+            return False
+        position.cached = self.product.restore(self.method, fabric)
+        if position.cached:
+            self._log.write({"kind": "stage", "stage": self.stage.name, "step": position.all_steps, "cached": True})
+            self._progress.note(0, f"stage {self.stage.name!r} is taken from {self.product.path}")
+        return position.cached
+
+    def _begin(self) -> None:
+        """Once a stage: the student that it is to start with, its random numbers, and what its method prepares."""
+        position, run = self.state.position, self.state.run
+        if position.begun or position.step > 0:
+            return
+        later = position.stage > 0
+        if later:
+            # The numbers must not depend on whether the stages before were trained or found in the cache.
+            torch.manual_seed(self.session.config.seed + 1_000_003 * position.stage + self.session.fabric.global_rank)
+        if later and self.stage.start == "best" and run.best.exists():
+            load_weights(self.session.student, run.best)
+        self.session.prepare(position.stage)
+        position.begun = True
+        if later:  # the file of the best weights is now this stage's: what it held would be gone after a crash
+            self._save()
 
     def _step(self, batch: Batch) -> None:
         position, accumulate = self.state.position, self.stage.optimizer.accumulate
@@ -127,18 +119,12 @@ class StageLoop:
         parts = min(accumulate, self._batches - first)
         due = position.batch + 1 == first + parts
         with self._unsynced(due):
-            mixture = self._mixture(batch)
-            answers = self.state.student(mixture.blend(batch.images) if mixture else batch.images)
-            student: Outputs = answers if isinstance(answers, Outputs) else answers[0]
-            taught = self.method is not None and self.method.needs.teacher and self.session.teacher is not None
-            teacher = self.session.teacher(batch) if taught and self.session.teacher else None
-            terms, skipped = self.objective(answers, teacher, batch, mixture)
+            (terms, skipped), correct = self._terms(batch)
             total = torch.stack([term.value * term.weight for term in terms.values()]).sum() / parts
             self.session.fabric.backward(total)
-        correct = (student.logits.detach().argmax(1) == batch.labels).sum()
         self.state.meter.add(terms, correct=correct, count=len(batch.ids), skipped=skipped)
         position.skipped += skipped
-        self._images += len(batch.ids) * self.session.fabric.world_size
+        self._images += len(batch.ids) * self.session.shares
         if due:
             self._update(position.step / self._total)
         position.batch += 1
@@ -147,8 +133,20 @@ class StageLoop:
             epoch = position.step / self._batches
             if self.method is not None:
                 self.method.after_step(epoch)
-            if self.session.tutor is not None:
+            if self.session.tutor is not None and not self._alone:
                 self.session.tutor.follow(self.session.student, epoch, self.session.fabric)
+
+    def _terms(self, batch: Batch) -> tuple[Summands, Tensor | None]:
+        """What the batch adds up to, and how many samples the student classified rightly, where it was run."""
+        taught = self.method is not None and self.method.needs.teacher and self.session.teacher is not None
+        teacher = self.session.teacher(batch) if taught and self.session.teacher else None
+        if self._alone and teacher is not None and isinstance(self.objective, Objective):
+            return self.objective.alone(teacher, batch), None
+        mixture = self._mixture(batch)
+        answers = self.state.student(mixture.blend(batch.images) if mixture else batch.images)
+        student: Outputs = answers if isinstance(answers, Outputs) else answers[0]
+        correct = (student.logits.detach().argmax(1) == batch.labels).sum()
+        return self.objective(answers, teacher, batch, mixture), correct
 
     @property
     def _over(self) -> bool:
@@ -160,10 +158,11 @@ class StageLoop:
         if self.stage.mix is None:
             return None
         height, width = batch.images.shape[2:]
-        return self.stage.mix.draw(self.session.config.seed, self.state.position.all_steps, (height, width))
+        position = self.state.position
+        return self.stage.mix.draw(self.session.config.seed, position.stage * 2**32 + position.step, (height, width))
 
     def _unsynced(self, due: bool) -> AbstractContextManager[Any]:
-        if due or self.session.fabric.world_size == 1:
+        if due or self.session.shares == 1:
             return nullcontext()
         learner: Any = self.state.student
         context: AbstractContextManager[Any] = self.session.fabric.no_backward_sync(learner)
@@ -229,8 +228,8 @@ class StageLoop:
                 **reading,
             }
         )
-        figures = f"loss {reading['loss']:.3f}, accuracy {reading['accuracy']:.1%}, {rate:,.0f} images/s"
-        self._progress.note(position.step, figures)
+        right = f", accuracy {reading['accuracy']:.1%}" if "accuracy" in reading else ""
+        self._progress.note(position.step, f"loss {reading['loss']:.3f}{right}, {rate:,.0f} images/s")
 
     def _clock(self) -> float:
         """Count the seconds since the clock was last asked; images a second in that time."""
@@ -244,37 +243,40 @@ class StageLoop:
         position, every = self.state.position, self.session.config.engine.validate_every
         self._clock()
         position.epoch, position.batch = position.epoch + 1, 0
-        if position.epoch % every == 0 or position.epoch == self.stage.epochs:
+        last = position.epoch == self.stage.epochs
+        if self._judge == "none":
+            if last and not self._alone:
+                self._keep_best()
+        elif last or position.epoch % every == 0:
             self._validate()
             self._drop()
         self._save()
 
     def _validate(self) -> None:
-        position, network = self.state.position, self.session.student
-        score = self.session.judge.score_network(network, "validation")
-        peers = [self.session.judge.score_network(peer, "validation") for peer in self.session.networks[1:]]
-        if not math.isfinite(score.loss):
-            raise RunError(
-                f"the student's loss on the validation images is {score.loss} after epoch {position.epoch}: lower the "
-                f"learning rate or clip the gradient; the checkpoint before it is kept"
-            )
-        self._log.write(
-            {
-                "kind": "validation",
-                "stage": self.stage.name,
-                "epoch": position.epoch,
-                "step": position.all_steps,
-                "accuracy": score.accuracy,
-                "loss": score.loss,
-                **({"peers": [peer.accuracy for peer in peers]} if peers else {}),
-            }
-        )
-        if score.accuracy > position.best:
-            position.best, position.best_epoch = score.accuracy, position.epoch
-            if self.session.fabric.is_global_zero:
-                save_network(network, self.state.run.best)
-        self._progress.note(position.step, f"validation accuracy {score.accuracy:.1%}")
+        position, (network, *peers) = self.state.position, self.session.networks
+        judge, name = self.session.judge, self._judge
+        catch_up(self.state.student)
+        measured = judge.measure(network, "validation", by=name)
+        figure, others = measured[name], [judge.measure(peer, "validation", by=name)[name] for peer in peers]
+        for which, value in measured.items():
+            if not math.isfinite(value):
+                raise RunError(
+                    f"the student's {which} on the validation images is {value} after epoch {position.epoch}: lower "
+                    f"the learning rate or clip the gradient; the checkpoint before it is kept"
+                )
+        record = {"kind": "validation", "stage": self.stage.name, "epoch": position.epoch, "step": position.all_steps}
+        self._log.write({**record, **measured, **({"peers": others} if peers else {})})
+        if figure > position.best:
+            position.best = figure
+            self._keep_best()
+        self._progress.note(position.step, f"validation {name} {figure:.1%}")
         self._marked = time.monotonic()
+
+    def _keep_best(self) -> None:
+        self.state.position.best_epoch = self.state.position.epoch
+        share_buffers(self.session.student, self.session.fabric)
+        if self.session.fabric.is_global_zero:
+            save_network(self.session.student, self.state.run.best)
 
     def _drop(self) -> None:
         """Of a plateau schedule: back to the best weights and on at a lower rate, where nothing was gained for long."""

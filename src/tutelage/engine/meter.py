@@ -32,12 +32,14 @@ class Meter:
         self._count = 0
         self._skipped = 0
 
-    def add(self, terms: Mapping[str, Term], *, correct: Tensor, count: int, skipped: int = 0) -> None:
+    def add(
+        self, terms: Mapping[str, Term], *, correct: Tensor | None = None, count: int = 0, skipped: int = 0
+    ) -> None:
         """Add a batch of ``count`` samples of which ``correct`` () were classified rightly.
 
         Args:
             terms: Of the batch; a term that is absent counts as zero.
-            correct: How many were classified rightly.
+            correct: How many were classified rightly; None where nothing is classified.
             count: Samples of the batch.
             skipped: Samples without an answer of the teacher.
         """
@@ -45,7 +47,8 @@ class Meter:
             value = term.value.detach().float()
             self._sums[name] = self._sums[name] + value if name in self._sums else value
             self._weights[name] = term.weight
-        self._correct = correct.float() if self._correct is None else self._correct + correct
+        if correct is not None:
+            self._correct = correct.float() if self._correct is None else self._correct + correct
         self._steps += 1
         self._count += count
         self._skipped += skipped
@@ -56,13 +59,14 @@ class Meter:
         Args:
             average: Over the ranks, which hold equal parts of every batch; all of them must read together.
         """
-        if self._correct is None:
+        if not self._steps:
             return {}
-        stacked = torch.stack([self._correct, *self._sums.values()])
-        correct, *sums = average(stacked).tolist()  # the one place where the training loop waits
-        values = {name: total / self._steps for name, total in zip(self._sums, sums, strict=True)}
-        reading: dict[str, Any] = {
-            "accuracy": correct / self._count,
+        right = [] if self._correct is None else [self._correct]
+        stacked = torch.stack([*self._sums.values(), *right])
+        sums = average(stacked).tolist()  # the one place where the training loop waits
+        values = {name: total / self._steps for name, total in zip(self._sums, sums, strict=False)}
+        reading: dict[str, Any] = {"accuracy": sums[-1] / self._count} if right else {}
+        reading |= {
             "loss": sum(value * self._weights[name] for name, value in values.items()),
             "terms": {name: {"value": value, "weight": self._weights[name]} for name, value in values.items()},
         }

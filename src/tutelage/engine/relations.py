@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from tutelage.data import Dataset, open_dataset
+from tutelage.data import Dataset
 from tutelage.engine.codec import from_json
 from tutelage.engine.config import EngineConfig, RunConfig
 from tutelage.engine.evaluation import Judge
@@ -27,6 +27,7 @@ from tutelage.engine.relation_figures import (
 )
 from tutelage.engine.relation_pictures import chosen_samples, in_context
 from tutelage.engine.session import open_fabric
+from tutelage.engine.task import Task, open_task
 from tutelage.engine.teacher_config import TeacherConfig
 from tutelage.errors import ConfigError, DataError, InputError, RunError
 from tutelage.labels import LabelSpace
@@ -110,8 +111,8 @@ def relate(
     run = _finished(path)
     config, result = from_json(run.read_json("config.json")), run.read_json("result.json")
     fabric = open_fabric(replace(engine or EngineConfig(precision="32"), devices=1))
-    data = open_dataset(config.data.name, size=config.data.size)
-    drawn = _drawn(data, fabric, config, split, samples)
+    task = open_task(config)
+    data, drawn = task.data, _drawn(task, fabric, split, samples)
     if not 1 <= k < len(drawn.ids):
         raise ConfigError(f"k must be from 1 to {len(drawn.ids) - 1}, one below the number of samples, got {k}")
     student = LiveTeacher(load_network(run.student).to(fabric.device), autocast=fabric.autocast)
@@ -146,6 +147,8 @@ def why_not_asked(teacher: TeacherConfig | None) -> str:
         return "the run had no teacher"
     if teacher.kind == "student":
         return "it was a copy of the student"
+    if teacher.kind == "several":
+        return "it was the mean of several networks"
     if teacher.kind != "network":
         return "its calls may cost: it is no stored network"
     return "its calls cost: it has a budget or a price" if teacher.costs else ""
@@ -188,18 +191,18 @@ def _teacher(
     return source, ""
 
 
-def _drawn(data: Dataset, fabric: "Fabric", config: RunConfig, split: Shown, samples: int) -> _Samples:
+def _drawn(task: Task, fabric: "Fabric", split: Shown, samples: int) -> _Samples:
     """At most so many samples, at random (a folder holds one class after the other) and alike in every run."""
     if samples < LEAST:
         raise ConfigError(f"relations need at least {LEAST} samples, got {samples}: raise --samples")
-    judge = Judge(data, fabric, config.data.division.divide(data.train.labels, seed=config.seed))
+    judge = Judge(task.data, fabric, task.division)
     ids, labels = judge.ids[split], judge.labels(split).cpu()
     if len(ids) < LEAST:
         raise ConfigError(f"relations need at least {LEAST} samples, and {split} has {len(ids)}: take another split")
     if len(ids) > samples:
         rows = torch.randperm(len(ids), generator=torch.Generator().manual_seed(0))[:samples].sort().values
         ids, labels = ids[rows], labels[rows]
-    return _Samples(judge, split, ids, labels, data.labels)
+    return _Samples(judge, split, ids, labels, task.data.labels)
 
 
 def _ask(source: LiveTeacher, drawn: _Samples) -> _Seen:

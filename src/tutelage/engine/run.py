@@ -4,23 +4,29 @@ import datetime
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
 
 from tutelage.data import open_dataset
-from tutelage.data.protocols import Division
+from tutelage.data.protocols import Division, divided
+from tutelage.engine.apart import Apart
 from tutelage.engine.codec import from_json, to_json
 from tutelage.engine.cohort import Cohort, CohortObjective, Lessons
 from tutelage.engine.config import DataConfig, EngineConfig, RunConfig, StageConfig
 from tutelage.engine.evaluation import Judge, Split
-from tutelage.engine.loop import StageLoop, make_optimizer
+from tutelage.engine.handover import before, follow, stage_facts, trains_alone
+from tutelage.engine.incremental import old_and_new
+from tutelage.engine.loop import StageLoop
 from tutelage.engine.meter import Meter
 from tutelage.engine.objective import Objective
+from tutelage.engine.optimizer import make_optimizer
 from tutelage.engine.origin import origin_of_run
+from tutelage.engine.products import find_product
 from tutelage.engine.session import Session, open_fabric
 from tutelage.engine.sinks import MetricsLog
-from tutelage.engine.state import Position, State, saved_stage
+from tutelage.engine.state import Position, State, standing
 from tutelage.errors import ConfigError, LabelSpaceError, RunError, ShapeError, TutelageError
 from tutelage.models import load_network, save_network
 from tutelage.models.checkpoint import load_weights
@@ -107,76 +113,104 @@ def evaluate_network(
     if not data:
         raise ConfigError(f"{path} does not say on which data it was trained: name the data")
     images = open_dataset(data, size=network.card.image[1])
-    if images.labels.relation(network.labels) != "same":
+    if (shared := len(images.labels.shared_with(network.labels))) < len(network.labels):
         raise LabelSpaceError(
             f"{path} knows {len(network.labels)} classes, {data} has {len(images.labels)}, and they share "
-            f"{len(images.labels.shared_with(network.labels))}: name data of the same classes in the same order"
+            f"{shared}: name data that has all of its classes"
         )
+    every, images = len(images.labels), images.restricted(network.labels)
     if images.channels != network.card.image[0]:
         raise ShapeError(
             f"{path} takes images with {network.card.image[0]} channels, {data} has {images.channels}: name other data"
         )
     fabric = open_fabric(engine or EngineConfig())
-    everything = torch.arange(len(images.train))
+    everything = (images.train.labels >= 0).nonzero().flatten()
     division = Division(train=everything, validation=everything[:0], answered=everything)
     if split != "test":
-        division = DataConfig().division.divide(images.train.labels, seed=0)
+        division = divided(DataConfig().division, images.train.labels, seed=0)
     judge = Judge(images, fabric, division)
     score = judge.score_network(network.to(fabric.device), split)
-    return {"network": network.card.model, "data": data, "split": split, **score._asdict()}
+    classes = f"{len(images.labels)} of {every}"
+    return {"network": network.card.model, "data": data, "classes": classes, "split": split, **score._asdict()}
 
 
 def _carry_on(session: Session, run: RunDir) -> dict[str, Any]:
-    first, fabric, position = saved_stage(run), session.fabric, Position()
-    if first >= len(session.config.stages):
+    fabric, position, stages = session.fabric, Position(), session.config.stages
+    first, states = standing(run)
+    if first >= len(stages):
         raise RunError(f"{run.path} was stopped in stage {first + 1}, but its config.json has no such stage: mend it")
     learner = _wrap_student(session)
-    loop = _open_stage(session, run, learner, position, first)
+    loop = _open_stage(session, run, learner, position, first, states)
     if run.state.exists():
         loop.state.load()
         if session.tutor is not None and not session.tutor.counts:
             session.tutor.source.calls = position.calls // fabric.world_size
     quiet = not fabric.is_global_zero
     with closing(MetricsLog(run, session.config.engine.sinks, size=position.metrics, quiet=quiet)) as log:
-        loop.run(log)
-        for number in range(first + 1, len(session.config.stages)):
-            position.next_stage()
-            _open_stage(session, run, learner, position, number).run(log)
+        for number in range(first, len(stages)):
+            if number > first:
+                position.next_stage()
+                loop = _open_stage(session, run, learner, position, number)
+            loop.run(log)
+            position.history.append(stage_facts(stages[number], session.methods[number], position))
     return _finish(session, run, position)
 
 
 def _wrap_student(session: Session) -> Any:
     engine = session.config.engine
-    learner: torch.nn.Module = Cohort(session.networks) if len(session.networks) > 1 else session.student
+    learner: torch.nn.Module = session.student
+    if len(session.networks) > 1:
+        networks, roles = session.networks, session.student_roles
+        learner = Apart(networks, roles, session.fabric) if session.apart else Cohort(networks)
     if engine.channels_last:
         learner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if engine.compile and session.teacher is not None:
         session.teacher.compile()
+    if session.apart:
+        if engine.compile:
+            session.networks[session.fabric.global_rank].compile()
+        return learner.to(session.fabric.device)
     return session.fabric.setup_module(torch.compile(learner) if engine.compile else learner)  # type: ignore[arg-type]
 
 
-def _open_stage(session: Session, run: RunDir, learner: Any, position: Position, number: int) -> StageLoop:
+def _open_stage(
+    session: Session,
+    run: RunDir,
+    learner: Any,
+    position: Position,
+    number: int,
+    states: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+) -> StageLoop:
     fabric, stage, method = session.fabric, session.config.stages[number], session.methods[number]
-    weights = [weight for weight in learner.parameters() if weight.requires_grad]
+    earlier = before(session.config.stages, session.methods, number)
+    follow(method, earlier, states)
+    weights: list[torch.nn.Parameter] = []
+    if not trains_alone(method):
+        weights += [weight for weight in learner.parameters() if weight.requires_grad]
     if method is not None:
-        weights += [weight for weight in method.parameters() if weight.requires_grad]
+        weights += [weight for weight in method.to(fabric.device).parameters() if weight.requires_grad]
     objective: Objective | CohortObjective
     if len(session.networks) > 1:
         pairs = method.pairs if isinstance(method, Lessons) else dict.fromkeys(session.pairs)
+        together = method.ensemble if isinstance(method, Lessons) else None
         objective = CohortObjective(
-            {pair: _objective(fabric, stage, m, _wrapped(fabric, m)) for pair, m in pairs.items()}
+            {pair: _objective(session, stage, m, _wrapped(fabric, m)) for pair, m in pairs.items()},
+            (_wrapped(fabric, together), _objective(session, stage, None, None)) if together is not None else None,
         )
         stored: Any = method
     else:
         stored = _wrapped(fabric, method)
-        objective = _objective(fabric, stage, method, stored)
+        objective = _objective(session, stage, method, stored, session.answers[number])
     optimizer: Any = fabric.setup_optimizers(make_optimizer(stage.optimizer, weights))
-    state = State(fabric, run, learner, position, Meter(), optimizer, stored, session.tutor)
-    return StageLoop(session, stage, objective, method, state)
+    state = State(fabric, run, learner, position, Meter(), optimizer, stored, session.tutor, earlier)
+    return StageLoop(session, stage, objective, method, state, find_product(session, number))
 
 
-def _objective(fabric: Any, stage: StageConfig, method: Any, wrapped: Any) -> Objective:
-    return Objective(fabric, stage.method, wrapped, needs=method.needs if method is not None else None)
+def _objective(session: Session, stage: StageConfig, method: Any, wrapped: Any, answers: Any = None) -> Objective:
+    needs, shares = method.needs if method is not None else None, session.shares
+    return Objective(
+        session.fabric, stage.method, wrapped, needs=needs, first=session.task.first, answers=answers, shares=shares
+    )
 
 
 def _wrapped(fabric: Any, method: Any) -> Any:
@@ -188,17 +222,23 @@ def _wrapped(fabric: Any, method: Any) -> Any:
 def _finish(session: Session, run: RunDir, position: Position) -> dict[str, Any]:
     """Judge the last and the best weights, once each, and write the result."""
     fabric, network, judge = session.fabric, session.student, session.judge
+    student = next(facts for facts in reversed(position.history) if facts["trains"] == "student")
+    result = _facts(session, position) | {"started": _began(run), "accuracy": {}}
 
-    def accuracies() -> dict[str, float]:
-        return {split: judge.score_network(network, split).accuracy for split in ("validation", "test")}
+    def judge_it(which: str, epoch: int) -> None:
+        for by in dict.fromkeys(("accuracy", *({student["judge"]} & {"ncm"}))):
+            scores = {split: judge.measure(network, split, by=by)[by] for split in ("validation", "test")}
+            result.setdefault(by, {})[which] = {"epoch": epoch, **scores}
+        if session.task.num_old:
+            scores = old_and_new(judge, network, session.task.num_old)
+            result.setdefault("incremental", {})[which] = {"epoch": epoch, **scores}
 
-    last = {"epoch": position.epoch, **accuracies()}
+    judge_it("last", student["epochs"])
     tutor = session.tutor
     if tutor is not None:
         if tutor.facts["accuracy"]:
             tutor.facts["accuracy"]["test"] = judge.score(tutor.source, "test").accuracy
         tutor.facts |= {"calls": position.calls, "skipped": position.skipped, **tutor.account()}
-    result = _facts(session, position) | {"started": _began(run), "accuracy": {"last": last}}
     for number, peer in enumerate(session.networks[1:], start=1):
         scores = {split: judge.score_network(peer, split).accuracy for split in ("validation", "test")}
         result["peers"] = [*result.get("peers", []), {"model": peer.card.model, "accuracy": scores}]
@@ -208,7 +248,7 @@ def _finish(session: Session, run: RunDir, position: Position) -> dict[str, Any]
         save_network(network, run.student, training=_account(result))
     fabric.barrier()
     load_weights(network, run.best)
-    result["accuracy"]["best"] = {"epoch": position.best_epoch, **accuracies()}
+    judge_it("best", student["best"]["epoch"])
     if fabric.is_global_zero:
         save_network(network, run.best, training=_account(result))
         run.write_json("result.json", result)
@@ -225,6 +265,7 @@ def _facts(session: Session, position: Position) -> dict[str, Any]:
         "format": RESULT_FORMAT,
         "kind": "distill" if method else "teach",
         "data": config.data.name,
+        "task": session.task.name,
         "method": method.name if method else "ce",
         "seed": config.seed,
         "student": {
@@ -235,6 +276,7 @@ def _facts(session: Session, position: Position) -> dict[str, Any]:
         "teacher": session.tutor.facts if session.tutor else None,
         "epochs": sum(stage.epochs for stage in config.stages[:-1]) + position.epoch,
         "steps": position.all_steps,
+        "stages": position.history,
         "seconds": position.seconds,
         "images_per_second": images / max(position.seconds, 1e-9),
         "precision": session.fabric._precision.precision,

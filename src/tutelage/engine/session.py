@@ -8,17 +8,23 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from tutelage.data import BalancedSampler, Dataset, GroupSampler, Loader, Sampler, UniformSampler, open_dataset
+from tutelage.data import Dataset, Loader
 from tutelage.data.loader import resident
+from tutelage.data.protocols import Incremental
 from tutelage.engine.cohort import Lessons
 from tutelage.engine.config import EngineConfig, RunConfig, StageConfig, StudentConfig
 from tutelage.engine.evaluation import Judge
+from tutelage.engine.handover import check_stages, judge_of, trains_alone
+from tutelage.engine.incremental import begin
 from tutelage.engine.opening import open_teacher
+from tutelage.engine.sampling import sampler_for
+from tutelage.engine.shared import answers_of, share_classes
 from tutelage.engine.sinks import check_sinks
+from tutelage.engine.task import open_task
 from tutelage.engine.teacher_config import TeacherConfig
 from tutelage.engine.tutor import Tutor
 from tutelage.errors import ConfigError, TeacherError
-from tutelage.methods import Method
+from tutelage.methods import Method, ensemble_of
 from tutelage.models import ModelCard, Network, build_network
 from tutelage.rundir import RunDir
 from tutelage.teachers import SnapshotTeacher, Teacher
@@ -78,9 +84,12 @@ class Session:
     def __init__(self, config: RunConfig, fabric: "Fabric") -> None:
         self.config, self.fabric = config, fabric
         check_sinks(config.engine.sinks)
-        self.data = open_dataset(config.data.name, size=config.data.size)
+        self.apart = config.engine.peers_on == "ranks"
+        if self.apart and _precision(config.engine) == "16":
+            raise ConfigError("each rank would scale its loss by itself: one network a rank needs bf16 or 32, not 16")
+        self.task = open_task(config)
+        self.data, self.division = self.task.data, self.task.division
         protocol = config.data.division
-        self.division = protocol.divide(self.data.train.labels, seed=config.seed)
         self.judge = Judge(self.data, fabric, self.division)
         torch.manual_seed(config.seed)
         self.student = build_network(_card(config.student, self.data), pretrained=config.student.pretrained)
@@ -94,17 +103,32 @@ class Session:
         if config.teacher is not None:
             self.tutor = self._open_tutor(config.teacher, one_answer=protocol.one_answer)
             self.teacher = self.tutor.source
+            if isinstance(protocol, Incremental):
+                begin(protocol, self.student, self.teacher)
         self.methods = [self._build_method(stage, shapes) for stage in config.stages]
-        self.samplers = [_sampler(config, self.data, self.division.train, method) for method in self.methods]
+        check_stages(config, self.methods, shapes)
+        seen = self.data.train.labels[self.division.train]
+        self.answers = [
+            answers_of(method, seen, config=stage.method, student=self.data.labels)
+            for stage, method in zip(config.stages, self.methods, strict=True)
+        ]
+        self.samplers = [sampler_for(config, self.data, self.division.train, method) for method in self.methods]
         self.roles = sorted({role for method in self.methods if method for role in method.needs.roles})
+        embeds = any(judge_of(method) == "ncm" for method in self.methods)
+        self.student_roles = sorted({*self.roles, *(["embedding"] if embeds else [])})
         for network in self.networks:
-            network.listen(self.roles)
+            network.listen(self.student_roles)
         if self.teacher is not None:
             self.teacher.listen(self.roles)
         if fabric.global_rank:  # the same weights on every rank, but not the same units dropped
             torch.manual_seed(config.seed + fabric.global_rank)
         self._images = resident(self.data.train, fabric.device)
         self.loader()  # refuses batches that the ranks cannot share
+
+    @property
+    def shares(self) -> int:
+        """Among how many ranks a batch is divided."""
+        return 1 if self.apart else self.fabric.world_size
 
     @property
     def pairs(self) -> list[tuple[int, int]]:
@@ -119,8 +143,8 @@ class Session:
             self.views,
             device=self.fabric.device,
             workers=self.config.data.workers,
-            rank=self.fabric.global_rank,
-            num_ranks=self.fabric.world_size,
+            rank=0 if self.apart else self.fabric.global_rank,
+            num_ranks=self.shares,
         )
 
     def provide(self, run: RunDir) -> None:
@@ -170,11 +194,11 @@ class Session:
         """Features of the student as it is now; its logits where it has no embedding."""
         training = self.student.training
         role = "embedding" if "embedding" in self.student.shapes else "logits"
-        self.student.listen([*self.roles, *({"embedding"} & {role})])
+        self.student.listen([*self.student_roles, *({"embedding"} & {role})])
         self.student.eval()
         with torch.inference_mode():
             answers = [self.student(batch.images) for batch in self.judge.batches("train", ids)]
-        self.student.listen(self.roles)
+        self.student.listen(self.student_roles)
         self.student.train(training)
         parts = [answer.logits if role == "logits" else answer.taps[role] for answer in answers]
         return torch.cat(parts).flatten(1).float().cpu()
@@ -199,10 +223,21 @@ class Session:
             return None
         if len(self.networks) > 1:
             every = [network.shapes for network in self.networks]
-            return Lessons({(i, j): config.build(every[i], every[j]) for i, j in self.pairs}).to(self.fabric.device)
+            ensemble = ensemble_of(config, every)
+            if ensemble is None:
+                pairs = {(i, j): config.build(every[i], every[j]) for i, j in self.pairs}
+            else:
+                pairs = {(i, len(every)): config.build(own, {"logits": own["logits"]}) for i, own in enumerate(every)}
+            return Lessons(pairs, ensemble).to(self.fabric.device)
         if self.teacher is None or self.tutor is None:
             return config.build(shapes, shapes).to(self.fabric.device)
         method = config.build(shapes, self.teacher.shapes)
+        if trains_alone(method):  # what it makes is kept for other students: their size must not move its first weights
+            with torch.random.fork_rng():
+                torch.manual_seed(self.config.seed)
+                method = config.build(shapes, self.teacher.shapes)
+        if self.tutor.config.shared_only:
+            method = share_classes(method, self.data.labels, self.teacher.labels, device=self.fabric.device)
         self.data.labels.require(self.teacher.labels, method.needs.labels, who=config.name)
         if method.needs.group_size is not None and self.tutor.partial:
             raise ConfigError(
@@ -236,38 +271,6 @@ class Session:
                 f"{chance:.1%}: check that its weights are the trained ones and its classes in the order of "
                 f"{self.data.name}, or insist with --allow-bad-teacher"
             )
-
-
-def _sampler(config: RunConfig, data: Dataset, ids: Tensor, method: Method | Lessons | None) -> Sampler:
-    wanted, groups = config.data, method.needs.group_size if method else None
-    if groups is not None:
-        if wanted.images_per_class is not None:
-            raise ConfigError("batches hold either groups or images_per_class images a class: leave out the latter")
-        return GroupSampler(ids, k=groups, batch_size=wanted.batch_size, seed=config.seed)
-    each = wanted.images_per_class
-    if each is None and method is not None and method.needs.images_per_class is not None:
-        classes = int((data.train.labels[ids].bincount() > 0).sum())
-        each = _images_per_class(wanted.batch_size, least=method.needs.images_per_class, classes=classes)
-    if each is None:
-        return UniformSampler(ids, batch_size=wanted.batch_size, seed=config.seed)
-    return BalancedSampler(
-        ids,
-        data.train.labels[ids],
-        classes_per_batch=wanted.batch_size // each,
-        images_per_class=each,
-        seed=config.seed,
-    )
-
-
-def _images_per_class(batch_size: int, *, least: int, classes: int) -> int:
-    """The fewest images a class that make a batch out of the classes there are."""
-    for each in range(least, batch_size + 1):
-        if batch_size % each == 0 and batch_size // each <= classes:
-            return each
-    raise ConfigError(
-        f"batches must hold at least {least} images of each of their classes, which {batch_size} do not divide into: "
-        f"choose a batch size that is a multiple of {least}"
-    )
 
 
 def _card(network: StudentConfig, data: Dataset) -> ModelCard:

@@ -4,17 +4,18 @@ import pickle
 import random
 import textwrap
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from tutelage.engine.apart import Apart, catch_up
 from tutelage.engine.meter import Meter
 from tutelage.engine.tutor import Tutor
 from tutelage.errors import DataError
@@ -23,7 +24,7 @@ from tutelage.rundir import RunDir, saving
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-__all__ = ["Position", "State"]
+__all__ = ["Position", "Standing", "State", "standing"]
 
 
 @dataclass
@@ -35,7 +36,7 @@ class Position:
         epoch: Finished epochs of that stage.
         batch: Batches done in the epoch that is under way.
         step: Batches done in that stage.
-        best: Highest validation accuracy of that stage.
+        best: Highest validation accuracy of that stage, of the logits or of the nearest class mean.
         best_epoch: When it was reached.
         seconds: Spent training, without validation.
         before: Batches of the stages that are finished.
@@ -44,6 +45,9 @@ class Position:
         drops: Of a plateau schedule: how often the rate was lowered.
         dropped: Epoch in which that was last done.
         metrics: Size of the metrics file in bytes.
+        begun: Whether that stage has its student handed over and its method prepared.
+        cached: Whether what that stage makes was there before.
+        history: What is to be told of the stages that are finished.
     """
 
     stage: int = 0
@@ -59,6 +63,9 @@ class Position:
     drops: int = 0
     dropped: int = 0
     metrics: int = 0
+    begun: bool = False
+    cached: bool = False
+    history: list[dict[str, Any]] = field(default_factory=list)
 
     def next_stage(self) -> None:
         """Go to the start of the next stage; what counts for the whole run goes on."""
@@ -69,6 +76,7 @@ class Position:
             calls=self.calls,
             skipped=self.skipped,
             metrics=self.metrics,
+            history=self.history,
         )
 
     @property
@@ -90,6 +98,7 @@ class State:
         optimizer: Of the stage.
         method: The wrapped method of the stage, if any.
         tutor: The teacher, if any: one that follows the student has a state.
+        earlier: The methods of the stages before, by name of the stage: a later method reads them.
     """
 
     fabric: "Fabric"
@@ -100,14 +109,18 @@ class State:
     optimizer: Optimizer
     method: nn.Module | None = None
     tutor: Tutor | None = None
+    earlier: Mapping[str, nn.Module] = field(default_factory=dict)
 
     def save(self) -> None:
         """Write the checkpoint atomically; every rank must call it."""
+        catch_up(self.student)
+        steps = self.optimizer.state_dict()
         content: dict[str, Any] = {
             "student": self.student.state_dict(),
             "method": self.method.state_dict() if self.method is not None else None,
+            "earlier": {name: method.state_dict() for name, method in self.earlier.items()},
             "teacher": self.tutor.state_dict() if self.tutor is not None else {},
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": self._of_all_ranks(_moved(steps, torch.device("cpu"))) if self._apart else steps,
             "precision": self.fabric.strategy.precision.state_dict(),  # the loss scale of fp16
             "position": asdict(self.position),
             "meters": self._of_all_ranks(self.meter.state_dict()),
@@ -133,11 +146,16 @@ class State:
                 self.method.load_state_dict(content["method"])
             if self.tutor is not None:
                 self.tutor.load_state_dict(content["teacher"])
-            self.optimizer.load_state_dict(content["optimizer"])
+            self.optimizer.load_state_dict(content["optimizer"][rank] if self._apart else content["optimizer"])
             self.fabric.strategy.precision.load_state_dict(content["precision"])
             self.meter.load_state_dict(_moved(content["meters"][rank], self.fabric.device))
             self.position.__init__(**content["position"])  # type: ignore[misc]
             _set_generators(content["generators"][rank])
+
+    @property
+    def _apart(self) -> bool:
+        """Whether every rank moves another network, so that what the optimiser remembers differs."""
+        return isinstance(self.student, Apart)
 
     def _of_all_ranks(self, own: dict[str, Any]) -> list[dict[str, Any]]:
         if self.fabric.world_size == 1:
@@ -149,17 +167,29 @@ class State:
         return everyone
 
 
-def saved_stage(run: RunDir) -> int:
-    """The number of the stage in which the checkpoint was written; 0 where there is none.
+class Standing(NamedTuple):
+    """What must be known of a checkpoint before the objects are made that it is loaded into.
+
+    Attributes:
+        stage: The number of the stage in which it was written; 0 where there is none.
+        earlier: The states of the methods of the stages before, by name of the stage.
+    """
+
+    stage: int = 0
+    earlier: Mapping[str, Mapping[str, Any]] = {}
+
+
+def standing(run: RunDir) -> Standing:
+    """Where the checkpoint of a run stands.
 
     Raises:
         DataError: if the checkpoint is damaged.
     """
     if not run.state.exists():
-        return 0
+        return Standing()
     with _readable(run.state):
         content = torch.load(run.state, map_location="cpu", weights_only=True, mmap=True)
-        return int(content["position"]["stage"])
+        return Standing(int(content["position"]["stage"]), content.get("earlier", {}))
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """A run's teacher as data: which one, what its answers cost, and how they are kept."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -39,6 +39,8 @@ class AnswersConfig:
     Args:
         cache: Keep answers on disk and never ask twice: on, off, a folder, or auto, which is on where calls cost
             (a budget, a price, a remote teacher) or where an image has one view. On is ``$TUTELAGE_CACHE/answers``.
+        average: Of several teachers: the mean of their logits, which is the geometric mean of their distributions at
+            every temperature, or of their probabilities.
         top: Keep only that many of the largest probabilities, and the mass of the rest.
         view: What the teacher is shown: the same view as the student, one random view of an image for the whole run,
             or the plain image; by default what the protocol of the data says, else the same.
@@ -53,6 +55,7 @@ class AnswersConfig:
     """
 
     cache: str = "auto"
+    average: Literal["logits", "probabilities"] = "logits"
     top: int | None = None
     view: Literal["same", "once", "plain"] | None = None
     budget: int | None = None
@@ -84,8 +87,11 @@ class TeacherConfig:
     Args:
         weights: A run directory, a .safetensors file with its card beside it, the http:// address of a server that
             speaks the protocol of `tutelage serve-teacher`, python:pkg.module:function, or ema or snapshot for a copy
-            of the student.
+            of the student; or several stored networks, written with commas between them, whose mean it is.
         gives: What a Python function answers with.
+        classes: A file with the names of its classes, where its card has none or others: a list in the order of its
+            logits, or a map from its names to the student's (.json, .csv or .txt, see `tutelage distill --help`).
+        shared_only: Methods of logits compare the classes that teacher and student share, where they are not the same.
         batch_size: Largest number of images it sees at once.
         taps: Role → module path, where the model's own roles do not fit.
         allow_bad: Go on with a teacher that is no better than chance.
@@ -95,20 +101,41 @@ class TeacherConfig:
 
     weights: str
     gives: Literal["logits", "probabilities"] = "logits"
+    classes: str | None = None
+    shared_only: bool = False
     batch_size: int | None = None
     taps: Mapping[str, str] = field(default_factory=dict)
     allow_bad: bool = False
     answers: AnswersConfig = field(default_factory=AnswersConfig)
     http: HttpConfig = field(default_factory=HttpConfig)
 
+    def __post_init__(self) -> None:
+        for name in self.members if self.kind == "several" else ():
+            if not name or replace(self, weights=name).kind != "network":
+                raise ConfigError(
+                    f"teachers that are averaged are stored networks, with commas between them; got {name!r} in "
+                    f"{self.weights!r}: leave it out"
+                )
+        if self.classes is not None and self.kind == "student":
+            raise ConfigError(f"the teacher {self.weights!r} has the student's classes: leave out classes")
+
     @property
-    def kind(self) -> Literal["network", "server", "function", "student"]:
-        """What ``weights`` names: a stored network, a server, a Python function, or a copy of the student."""
+    def kind(self) -> Literal["network", "several", "server", "function", "student"]:
+        """What ``weights`` names: a stored network or several, a server, a Python function, a copy of the student."""
         if self.weights in ("ema", "snapshot") and not Path(self.weights).exists():
             return "student"
         if self.weights.startswith(("http://", "https://")):
             return "server"
-        return "function" if self.weights.startswith("python:") else "network"
+        if self.weights.startswith("python:"):
+            return "function"
+        return "several" if "," in self.weights and not Path(self.weights).exists() else "network"
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """Each of the networks that ``weights`` names; empty where it names none."""
+        if self.kind == "several":
+            return tuple(name.strip() for name in self.weights.split(","))
+        return (self.weights,) if self.kind == "network" else ()
 
     @property
     def costs(self) -> bool:

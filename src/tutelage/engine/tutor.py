@@ -18,6 +18,7 @@ from tutelage.models import Network
 from tutelage.rundir import RunDir
 from tutelage.teachers import (
     AnswerStore,
+    AveragingTeacher,
     BudgetedTeacher,
     CachedTeacher,
     ChosenTeacher,
@@ -83,6 +84,7 @@ class Tutor:
         self._data, self._division, self.views = data, division, views
         answers = config.answers
         network = source.network if isinstance(source, LiveTeacher) else None
+        networks = _networks_of(source)
         costs = config.costs
         self._moves = isinstance(source, MovingTeacher)
         self.view = answers.view or ("once" if one_answer or answers.plan else "same")
@@ -97,9 +99,10 @@ class Tutor:
         self._chosen: ChosenTeacher | None = None
         self.ledger: Ledger | None = None
         self.facts: dict[str, Any] = {
-            "model": network.card.model if network else config.weights,
-            "parameters": network.num_parameters if network else None,
+            "model": " + ".join(each.card.model for each in networks) or config.weights,
+            "parameters": sum(each.num_parameters for each in networks) or None,
             "num_classes": len(source.labels),
+            "shared_classes": len(source.labels.shared_with(data.labels)),
             "fingerprint": network.fingerprint() if network else source.fingerprint,
             "accuracy": {},
         }
@@ -276,6 +279,14 @@ class Tutor:
         """Restore what :meth:`state_dict` gave."""
         if isinstance(self.source, MovingTeacher):
             self.source.load_state_dict(state)
+
+
+def _networks_of(source: Teacher) -> list[Network]:
+    """The networks in memory that answer."""
+    if isinstance(source, LiveTeacher):
+        return [source.network]
+    parts = source.teachers if isinstance(source, AveragingTeacher) else ()
+    return [network for each in parts for network in _networks_of(each)]
 
 
 def _holds(held: Subject, wanted: Subject) -> bool:

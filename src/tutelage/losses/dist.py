@@ -5,13 +5,12 @@ Source: Huang, You, Wang, Qian, Xu. Knowledge Distillation from A Stronger Teach
 https://arxiv.org/abs/2205.10536
 """
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from tutelage.ops.checks import check_non_negative, check_paired_logits, check_paired_rows, check_positive
 from tutelage.ops.precision import upcast_both
-from tutelage.ops.units import unit_rows
+from tutelage.ops.standardize import centred_units
 
 __all__ = ["dist"]
 
@@ -50,6 +49,7 @@ def dist(
         ConfigError: if the temperature is not above zero, or a weight is negative.
 
     Example:
+        >>> import torch
         >>> teacher = torch.tensor([[2.0, 0.0, 1.0], [0.0, 2.0, 1.0]])
         >>> dist(teacher + 5, teacher), dist(teacher.flip(0), teacher, gamma=0.0)
         (tensor([0., 0.]), tensor([1.8671, 1.8671]))
@@ -66,13 +66,5 @@ def dist(
 
 def _decorrelation(a: Float[Tensor, "r d"], b: Float[Tensor, "r d"]) -> Float[Tensor, " r"]:
     """1 − ρ of each row."""
-    (u, u_varies), (v, v_varies) = _standardise(a), _standardise(b)
+    (u, u_varies), (v, v_varies) = centred_units(a), centred_units(b)
     return 0.5 * ((u - v).square().sum(1) + (u_varies != v_varies))
-
-
-def _standardise(x: Float[Tensor, "r d"]) -> tuple[Float[Tensor, "r d"], Tensor]:
-    """Rows of mean zero and length one, and which rows vary by more than their rounding."""
-    centred = x - x.mean(1, keepdim=True)
-    size = x.detach().abs().amax(1)
-    varies = centred.detach().abs().amax(1) > 8 * torch.finfo(x.dtype).eps * size
-    return unit_rows(centred, varies), varies

@@ -15,6 +15,7 @@ from typing import ClassVar
 from tutelage import losses
 from tutelage.errors import ConfigError
 from tutelage.methods.base import Method, Needs
+from tutelage.methods.sum import Summable
 from tutelage.ops.checks import check_non_negative, check_positive
 from tutelage.types import Batch, Outputs, Shapes, Term
 
@@ -22,7 +23,7 @@ __all__ = ["CC", "CCConfig"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class CCConfig:
+class CCConfig(Summable):
     """Settings of correlation congruence.
 
     Args:

@@ -21,6 +21,7 @@ from tutelage.errors import ConfigError, ShapeError
 from tutelage.losses.ckd import contrast, contrast_gap
 from tutelage.methods.adapters import FeatureLoss
 from tutelage.methods.base import Method, Needs
+from tutelage.methods.sum import Summable
 from tutelage.ops.checks import check_labels, check_non_negative, check_positive
 from tutelage.types import Batch, Outputs, Shapes, Term
 
@@ -31,7 +32,7 @@ _WHITE_BOX = {"cc": (0.02, "embedding"), "fitnet": (100.0, "stage2"), "vid": (1.
 
 
 @dataclass(frozen=True, kw_only=True)
-class CKDConfig:
+class CKDConfig(Summable):
     """Settings of CKD; the defaults are :meth:`ckd_arxiv`.
 
     Args:
@@ -171,7 +172,14 @@ class CKD(Method):
     def __init__(self, config: CKDConfig, features: dict[str, nn.Module]) -> None:
         given = config.k if config.sampling == "drawn" else None
         super().__init__(
-            Needs(labels=("same",), roles=tuple(features), compares_samples=True, at_least=config.k, group_size=given)
+            Needs(
+                labels=("same",),
+                roles=tuple(features),
+                compares_samples=True,
+                at_least=config.k,
+                group_size=given,
+                labelled=True,
+            )
         )
         self.config = config
         self.features = nn.ModuleList(features.values())

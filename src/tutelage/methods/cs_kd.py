@@ -18,6 +18,7 @@ from torch import Tensor
 
 from tutelage import losses
 from tutelage.methods.base import Method, Needs
+from tutelage.methods.sum import Summable
 from tutelage.ops.checks import check_non_negative, check_positive
 from tutelage.types import Batch, Outputs, Shapes, Term
 
@@ -25,7 +26,7 @@ __all__ = ["CSKD", "CSKDConfig"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class CSKDConfig:
+class CSKDConfig(Summable):
     """Settings of CS-KD; the defaults are those of the authors' code for CIFAR-100.
 
     Args:

@@ -14,14 +14,16 @@ from typing import ClassVar
 
 from tutelage import losses
 from tutelage.methods.base import Method, Needs
+from tutelage.methods.sum import Summable
 from tutelage.ops.checks import check_non_negative, check_positive
+from tutelage.ops.standardize import standardize
 from tutelage.types import Batch, Outputs, Shapes, Term
 
 __all__ = ["DIST", "DISTConfig"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DISTConfig:
+class DISTConfig(Summable):
     """Settings of DIST.
 
     Args:
@@ -29,6 +31,7 @@ class DISTConfig:
         beta: Of the correlation within a sample.
         gamma: Of the correlation within a class.
         temperature: Softens both distributions (4 on CIFAR-100, 1 on ImageNet).
+        standardize: Compare the logits of each as z-scores, without their own mean and scale (Sun et al. 2024).
         task_weight: Of the cross-entropy.
     """
 
@@ -37,6 +40,7 @@ class DISTConfig:
     beta: float = 1.0
     gamma: float = 1.0
     temperature: float = 4.0
+    standardize: bool = False
     task_weight: float = 1.0
 
     def __post_init__(self) -> None:
@@ -62,5 +66,8 @@ class DIST(Method):
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Term]:
         """One term, ``dist``."""
         cfg = self.config
-        loss = losses.dist(student.logits, teacher.logits, beta=cfg.beta, gamma=cfg.gamma, temperature=cfg.temperature)
+        ours, theirs = student.logits, teacher.logits
+        if cfg.standardize:
+            ours, theirs = standardize(ours), standardize(theirs)
+        loss = losses.dist(ours, theirs, beta=cfg.beta, gamma=cfg.gamma, temperature=cfg.temperature)
         return {"dist": Term(loss.mean(), cfg.weight)}

@@ -14,19 +14,22 @@ from typing import ClassVar
 
 from tutelage import losses
 from tutelage.methods.base import Method, Needs
+from tutelage.methods.sum import Summable
 from tutelage.ops.checks import check_non_negative, check_positive
+from tutelage.ops.standardize import standardize
 from tutelage.types import Batch, Outputs, Shapes, Term
 
 __all__ = ["DML", "DMLConfig"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DMLConfig:
+class DMLConfig(Summable):
     """Settings of DML.
 
     Args:
         weight: Of the divergence from the peers, in the mean over them.
         temperature: Softens both distributions; none in the paper.
+        standardize: Compare the logits of each as z-scores, without their own mean and scale (Sun et al. 2024).
         task_weight: Of the cross-entropy.
     """
 
@@ -35,6 +38,7 @@ class DMLConfig:
     peers: ClassVar[bool] = True
     weight: float = 1.0
     temperature: float = 1.0
+    standardize: bool = False
     task_weight: float = 1.0
 
     def __post_init__(self) -> None:
@@ -59,5 +63,8 @@ class DML(Method):
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Term]:
         """One term, ``mutual``: KL(peer ‖ student)."""
-        loss = losses.kd(student.logits, teacher.logits, temperature=self.config.temperature)
+        ours, theirs = student.logits, teacher.logits
+        if self.config.standardize:
+            ours, theirs = standardize(ours), standardize(theirs)
+        loss = losses.kd(ours, theirs, temperature=self.config.temperature)
         return {"mutual": Term(loss.mean(), self.config.weight)}

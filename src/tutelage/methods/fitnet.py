@@ -17,6 +17,7 @@ from torch import nn
 from tutelage import losses
 from tutelage.methods.adapters import hint_adapter, paired_shapes, same_size
 from tutelage.methods.base import Method, Needs
+from tutelage.methods.sum import Summable
 from tutelage.ops.checks import check_non_negative
 from tutelage.types import Batch, Outputs, Shapes, Term
 
@@ -24,7 +25,7 @@ __all__ = ["FitNet", "FitNetConfig"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class FitNetConfig:
+class FitNetConfig(Summable):
     """Settings of FitNet.
 
     Args:

@@ -20,7 +20,9 @@ from tutelage import losses
 from tutelage.errors import ConfigError
 from tutelage.memory import Bank, Graph, Neighbours, Rows, query
 from tutelage.methods.base import Method, Needs
+from tutelage.methods.sum import Summable
 from tutelage.ops.checks import check_non_negative, check_positive
+from tutelage.ops.standardize import standardize
 from tutelage.ops.units import unit_rows
 from tutelage.teachers import Teacher
 from tutelage.types import Batch, Outputs, Shapes, Term
@@ -29,7 +31,7 @@ __all__ = ["ICKD", "ICKDConfig"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ICKDConfig:
+class ICKDConfig(Summable):
     """Settings of IC-KD; defaults of the sheet that reconstructs it, since the paper's are not public.
 
     Args:
@@ -37,6 +39,7 @@ class ICKDConfig:
         positive: Weight of PICD, the pull towards neighbours of the same class.
         negative: Weight of NICD, the push away from neighbours of other classes; 0.1 to 0.5.
         temperature: Softens KD and PICD.
+        standardize: KD compares the logits of each as z-scores, without their own mean and scale (Sun et al. 2024).
         positives: Neighbours of the same class.
         negatives: Neighbours of other classes.
         retrieval: Neighbours are the nearest, or, to see whether that matters, drawn at random with equal weights.
@@ -61,6 +64,7 @@ class ICKDConfig:
     positive: float = 1.0
     negative: float = 0.3
     temperature: float = 4.0
+    standardize: bool = False
     positives: int = 8
     negatives: int = 16
     retrieval: Literal["nearest", "random"] = "nearest"
@@ -182,7 +186,10 @@ class ICKD(Method):
         """Terms ``kd``, ``positive`` and ``negative``, each where it has a weight."""
         cfg, terms = self.config, dict[str, Term]()
         if cfg.kd and cfg.source != "student":
-            taught = losses.kd(student.logits, teacher.logits, temperature=cfg.temperature)
+            ours, theirs = student.logits, teacher.logits
+            if cfg.standardize:
+                ours, theirs = standardize(ours), standardize(theirs)
+            taught = losses.kd(ours, theirs, temperature=cfg.temperature)
             terms["kd"] = Term(taught.mean(), cfg.kd)
         bank, found = self._neighbours(teacher, batch)
         share = self._shares(found)

@@ -15,6 +15,7 @@ from typing import ClassVar, Literal
 from tutelage import losses
 from tutelage.errors import ConfigError
 from tutelage.methods.base import Method, Needs
+from tutelage.methods.sum import Summable
 from tutelage.ops.checks import check_non_negative
 from tutelage.types import Batch, Outputs, Shapes, Term
 
@@ -22,7 +23,7 @@ __all__ = ["LabelSmoothing", "LabelSmoothingConfig"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelSmoothingConfig:
+class LabelSmoothingConfig(Summable):
     """Settings of label smoothing.
 
     Args:
@@ -34,6 +35,7 @@ class LabelSmoothingConfig:
 
     name: ClassVar[str] = "label_smoothing"
     teacher_free: ClassVar[bool] = True
+    labels_inside: ClassVar[bool] = True
     smoothing: float = 0.1
     over: Literal["others", "all"] = "others"
     weight: float = 1.0

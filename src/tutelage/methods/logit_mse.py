@@ -14,23 +14,28 @@ from typing import ClassVar
 
 from tutelage import losses
 from tutelage.methods.base import Method, Needs
+from tutelage.methods.sum import Summable
 from tutelage.ops.checks import check_non_negative
+from tutelage.ops.standardize import standardize
 from tutelage.types import Batch, Outputs, Shapes, Term
 
 __all__ = ["LogitMSE", "LogitMSEConfig"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class LogitMSEConfig:
+class LogitMSEConfig(Summable):
     """Settings of logit MSE.
 
     Args:
         weight: Of the distillation term.
+        standardize: Compare the logits of each as z-scores, without their own mean and scale (Sun et al. 2024):
+            2 (k − 1) / k of one minus their correlation over the k classes; the labels alone then set mean and scale.
         task_weight: Of the cross-entropy.
     """
 
     name: ClassVar[str] = "logit_mse"
     weight: float = 1.0
+    standardize: bool = False
     task_weight: float = 1.0
 
     def __post_init__(self) -> None:
@@ -54,4 +59,7 @@ class LogitMSE(Method):
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Term]:
         """One term, ``logit_mse``."""
-        return {"logit_mse": Term(losses.logit_mse(student.logits, teacher.logits).mean(), self.config.weight)}
+        ours, theirs = student.logits, teacher.logits
+        if self.config.standardize:
+            ours, theirs = standardize(ours), standardize(theirs)
+        return {"logit_mse": Term(losses.logit_mse(ours, theirs).mean(), self.config.weight)}

@@ -14,6 +14,7 @@ from typing import ClassVar
 
 from tutelage import losses
 from tutelage.methods.base import Method, Needs
+from tutelage.methods.sum import Summable
 from tutelage.ops.checks import check_non_negative, check_positive
 from tutelage.types import Batch, Outputs, Shapes, Term
 
@@ -21,7 +22,7 @@ __all__ = ["RKD", "RKDConfig"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class RKDConfig:
+class RKDConfig(Summable):
     """Settings of RKD.
 
     Args:

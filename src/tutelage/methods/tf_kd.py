@@ -19,6 +19,7 @@ from typing import ClassVar
 from tutelage import losses
 from tutelage.errors import ConfigError
 from tutelage.methods.base import Method, Needs
+from tutelage.methods.sum import Summable
 from tutelage.ops.checks import check_non_negative, check_positive
 from tutelage.types import Batch, Outputs, Shapes, Term
 
@@ -26,7 +27,7 @@ __all__ = ["TfKD", "TfKDConfig"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class TfKDConfig:
+class TfKDConfig(Summable):
     """Settings of Tf-KD_reg; the defaults are those of the authors' code for ResNet18 on CIFAR-100.
 
     Their code averages the divergence over samples and classes, and multiplies it by a number that depends on the

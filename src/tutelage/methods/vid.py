@@ -24,6 +24,7 @@ from tutelage.methods.adapters import (
     variance_of,
 )
 from tutelage.methods.base import Method, Needs
+from tutelage.methods.sum import Summable
 from tutelage.ops.checks import check_non_negative, check_positive
 from tutelage.types import Batch, Outputs, Shapes, Term
 
@@ -31,7 +32,7 @@ __all__ = ["VID", "VIDConfig"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class VIDConfig:
+class VIDConfig(Summable):
     """Settings of VID.
 
     Args:

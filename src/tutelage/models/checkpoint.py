@@ -15,7 +15,7 @@ from tutelage.models.network import ModelCard, Network
 from tutelage.models.resolver import resolve
 from tutelage.rundir import saving
 
-__all__ = ["build_network", "load_network", "load_weights", "retapped", "save_network"]
+__all__ = ["build_network", "load_network", "load_weights", "read_card", "retapped", "save_network"]
 
 FORMAT = "tutelage-model/1"
 
@@ -77,13 +77,27 @@ def load_network(path: Path) -> Network:
     Raises:
         DataError: if the file or its card is missing, damaged or does not fit the model.
     """
+    path = _weights_at(path)
+    network = build_network(_read_card(path.with_suffix(".json")))
+    load_weights(network, path)
+    return network
+
+
+def read_card(path: Path) -> ModelCard:
+    """The card of a stored network, without its weights.
+
+    Raises:
+        DataError: if there is no network, or its card is missing or damaged.
+    """
+    return _read_card(_weights_at(path).with_suffix(".json"))
+
+
+def _weights_at(path: Path) -> Path:
     if path.is_dir():
         path = path / "student.safetensors"
     if not path.is_file():
         raise DataError(f"no network at {path}: give a run directory that finished, or the path of a .safetensors file")
-    network = build_network(_read_card(path.with_suffix(".json")))
-    load_weights(network, path)
-    return network
+    return path
 
 
 def retapped(network: Network, taps: Mapping[str, str], *, image: tuple[int, int, int]) -> Network:

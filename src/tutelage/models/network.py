@@ -96,6 +96,7 @@ class Network(nn.Module):
         self.register_buffer("_shift", shift.view(1, -1, 1, 1), persistent=False)
         self._scale: Tensor
         self._shift: Tensor
+        self._still = False
 
     def listen(self, roles: Iterable[str]) -> None:
         """Hand out these roles from now on (call it before compiling or wrapping the network).
@@ -104,6 +105,23 @@ class Network(nn.Module):
             UnknownNameError: if a role has no place in this model.
         """
         self._taps.listen(roles)
+
+    def hold_still(self, trained: Iterable[str]) -> None:
+        """Train these weights only, and stay in eval mode from now on: running statistics move no more.
+
+        Args:
+            trained: Names of weights of the bare model.
+        """
+        names = set(trained)
+        for name, weight in self.model.named_parameters():
+            weight.requires_grad_(name in names)
+        self._still = True
+        self.eval()
+
+    def train(self, mode: bool = True) -> "Network":
+        """As of every module, but for a network that holds still."""
+        super().train(mode and not self._still)
+        return self
 
     def forward(self, images: Shaped[Tensor, "n c h w"]) -> Outputs:
         """Logits and taps of a batch of pixels in 0–255 (uint8 or float)."""

@@ -14,6 +14,7 @@ __all__ = [
     "check_labels",
     "check_non_negative",
     "check_paired_logits",
+    "check_paired_maps",
     "check_paired_rows",
     "check_paired_shapes",
     "check_positive",
@@ -136,6 +137,35 @@ def check_paired_logits(student: Tensor, teacher: Tensor) -> None:
         raise ShapeError(
             f"student and teacher must have the same classes, got {student.shape[1]} and {teacher.shape[1]}: "
             "select and order the teacher's columns by the student's classes"
+        )
+
+
+def check_paired_maps(student: Tensor, teacher: Tensor) -> None:
+    """Refuse features that are not maps of the same samples and places; the channels may differ.
+
+    Args:
+        student: ``(n, s, ...)`` with at least one dimension of places.
+        teacher: ``(n, t, ...)`` with the same places.
+
+    Raises:
+        ShapeError: if one is not a map of numbers, or samples, places or devices differ.
+
+    Example:
+        >>> import torch
+        >>> check_paired_maps(torch.zeros(4, 8, 2, 2), torch.zeros(4, 16, 2, 2))
+    """
+    for who, x in (("student", student), ("teacher", teacher)):
+        if x.dim() < 3 or x.numel() == 0:
+            raise ShapeError(
+                f"{who} features must be a map, (n, channels, places …), got {_shape(x)}: "
+                "tap a layer before the pooling"
+            )
+    _check_same_kind(student, teacher)
+    _check_same_samples(student, teacher)
+    if student.shape[2:] != teacher.shape[2:]:
+        raise ShapeError(
+            f"student and teacher maps must have the same places, got {tuple(student.shape[2:])} and "
+            f"{tuple(teacher.shape[2:])}: pool the larger to the size of the smaller"
         )
 
 

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-__all__ = ["unit_rows"]
+__all__ = ["unit_gap", "unit_rows"]
 
 
 def unit_rows(x: Float[Tensor, "n d"], alive: Bool[Tensor, " n"] | None = None) -> Float[Tensor, "n d"]:
@@ -36,3 +36,32 @@ def unit_rows(x: Float[Tensor, "n d"], alive: Bool[Tensor, " n"] | None = None) 
     scaled = torch.where(alive, x, 0.0) / torch.where(alive, largest, 1.0)
     norm = torch.where(alive, scaled, 1.0).square().sum(1, keepdim=True).sqrt()
     return scaled / norm
+
+
+def unit_gap(a: Float[Tensor, "n d"], b: Float[Tensor, "n d"], *, p: float = 1) -> Float[Tensor, " n"]:
+    r"""How far the directions of two rows are apart, as a mean over their d numbers.
+
+    .. math:: g_i = \Big( \tfrac1d \sum_j |\hat a_{ij} - \hat b_{ij}|^p \Big)^{1/p}, \qquad
+              \hat a_i = a_i / \|a_i\|_2
+
+    For p up to 2 it is at most :math:`2 / \sqrt d`. Rows that are equal have gap zero and no gradient, where the root
+    of p = 2 alone would give an infinite one.
+
+    Args:
+        a: one row a sample, in at least float32.
+        b: the same shape and type.
+        p: exponent, at least 1.
+
+    Returns:
+        One gap a row.
+
+    Example:
+        >>> unit_gap(torch.tensor([[3.0, 0.0], [1.0, 1.0]]), torch.tensor([[0.0, 2.0], [5.0, 5.0]]))
+        tensor([1., 0.])
+    """
+    gap = (unit_rows(a) - unit_rows(b)).abs()
+    if p == 1:
+        return gap.mean(1)
+    mean = gap.pow(p).mean(1)
+    apart = mean > 0
+    return torch.where(apart, torch.where(apart, mean, 1.0).pow(1 / p), 0.0)

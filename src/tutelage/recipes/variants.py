@@ -1,12 +1,14 @@
-"""Methods with settings as one word each, for tables of many: ``kd``, ``ckd:k=2,distance=mse``."""
+"""Methods with settings as one word each, for tables of many: ``kd``, ``ckd:k=2,distance=mse``, ``kd+rkd``."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from tutelage.data import Mixing
-from tutelage.engine import RunConfig, TeacherConfig
+from tutelage.engine import RunConfig, TeacherConfig, staged
 from tutelage.engine.codec import method_from
+from tutelage.engine.staging import without_phases
 from tutelage.errors import ConfigError
 from tutelage.methods import MethodConfig, is_taught, learns_from_peers
 
@@ -42,6 +44,8 @@ class Variant:
     def parse(cls, text: str) -> "Variant":
         """Read ``NAME[:setting=value,…]``: settings of the method, or mix, batch_size, images_per_class and lr.
 
+        The name may be a sum; the settings of its parts are then written ``kd+rkd:kd.temperature=2,rkd.angle=50``.
+
         Raises:
             ConfigError: if it is written otherwise, or a setting is unknown or has a wrong value.
             UnknownNameError: if there is no such method.
@@ -50,6 +54,8 @@ class Variant:
             >>> variant = Variant.parse("kd:temperature=2,mix=cutmix")
             >>> variant.method.temperature, variant.mix.kind
             (2.0, 'cutmix')
+            >>> Variant.parse("0.5*kd+rkd:rkd.angle=9").method.parts[1].angle
+            9.0
             >>> Variant.parse("ce").method is None
             True
         """
@@ -63,13 +69,13 @@ class Variant:
             of_the_run["mix"] = Mixing(kind=of_the_run["mix"])
         if name == ALONE and settings:
             raise ConfigError(f"labels alone have no setting {next(iter(settings))!r}: leave it out of {text!r}")
-        method = None if name == ALONE else method_from(name, settings)
+        method = None if name == ALONE else method_from(name, _nested(settings))
         return cls(name=text, method=method, **of_the_run)
 
     @property
     def folder(self) -> str:
         """Its name as part of the name of a directory."""
-        return self.name.replace(":", ".").replace(",", ".").replace("/", "-")
+        return self.name.replace(":", ".").replace(",", ".").replace("/", "-").replace("*", "x")
 
     def applied(self, base: RunConfig, teacher: TeacherConfig) -> RunConfig:
         """The run that teaches so.
@@ -79,16 +85,33 @@ class Variant:
             teacher: Left out for labels alone, and for methods without a teacher; one that learns from peers gets one
                 of the student's model.
         """
-        stage = base.stages[-1]
+        *before, stage = without_phases(base.stages)
         optimizer = stage.optimizer if self.lr is None else replace(stage.optimizer, lr=self.lr)
         data = base.data if self.batch_size is None else replace(base.data, batch_size=self.batch_size)
         if self.images_per_class is not None:
             data = replace(data, images_per_class=self.images_per_class)
-        stage = replace(stage, method=self.method, mix=self.mix, optimizer=optimizer)
+        stage = replace(stage, mix=self.mix, optimizer=optimizer)
         taught = is_taught(self.method)
-        stages = (*base.stages[:-1], stage)
+        stages = (*before, *staged(stage, self.method))
         peers = (base.student,) if learns_from_peers(self.method) else ()
         return replace(base, data=data, teacher=teacher if taught else None, peers=peers, stages=stages)
+
+
+def _nested(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of parts, written ``part.setting``, under their part.
+
+    Example:
+        >>> _nested({"kd.temperature": 2, "kd.weight": 1, "task_weight": 1})
+        {'task_weight': 1, 'kd': {'temperature': 2, 'weight': 1}}
+    """
+    found: dict[str, Any] = {key: value for key, value in settings.items() if "." not in key}
+    for key, value in settings.items():
+        part, dot, setting = key.partition(".")
+        if dot and part in settings:
+            raise ConfigError(f"the settings of a part are written {part}.setting=value; got {part}={settings[part]!r}")
+        if dot:
+            found.setdefault(part, {})[setting] = value
+    return found
 
 
 def _value(text: str) -> Any:

@@ -7,7 +7,7 @@ from tutelage.report.calls_table import CALLS_LEGEND, calls_finding, calls_notes
 from tutelage.report.findings import baselines, differences, finding, repeats, unnamed
 from tutelage.report.groups import Group, groups_of
 from tutelage.report.runs import Run
-from tutelage.report.table import COLUMNS, Cell, group_title, table_of
+from tutelage.report.table import COLUMNS, group_title, table_of, told_cell
 from tutelage.report.wording import counted
 
 __all__ = ["markdown", "markdown_calls"]
@@ -63,7 +63,7 @@ def _chart(chart: CallsChart) -> list[str]:
     parts = [f"**{_plain(calls_title(chart))}**"]
     for table in calls_tables(chart):
         rows = [[table.title, *(counted(n, "call") for n in chart.sizes)], [":--", *("--:" for _ in chart.sizes)]]
-        rows += [[_plain(line.label), *map(_cell, cells)] for line, cells in table.lines]
+        rows += [[_plain(line.label), *map(told_cell, cells)] for line, cells in table.lines]
         parts.append("\n".join(f"| {' | '.join(row)} |" for row in rows))
     said = " ".join(filter(None, [calls_finding(chart), *calls_notes(chart)]))
     return [*parts, _plain(said)]
@@ -74,15 +74,13 @@ def _group(group: Group) -> list[str]:
     rows = [["", *(COLUMNS[key] for key in table.columns)], [":--", *("--:" for _ in table.columns)]]
     for line in table.lines:
         name = _plain(line.label)
-        rows.append([f"**{name}** (best)" if line.best else name, *(_cell(line.cells[key]) for key in table.columns)])
+        rows.append(
+            [f"**{name}** (best)" if line.best else name, *(told_cell(line.cells[key]) for key in table.columns)]
+        )
     notes = [*unnamed(group.rows), *baselines(group), *differences(group), *filter(None, map(repeats, group.rows))]
     said = " ".join(filter(None, [finding(group, table.places), *notes]))
     lines = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     return [f"**{_plain(group_title(group))}**", lines, *([_plain(said)] if said else [])]
-
-
-def _cell(cell: Cell) -> str:
-    return cell.text + {"": "", "better": " ▲", "worse": " ▼"}[cell.call]
 
 
 def _plain(text: str) -> str:

@@ -65,7 +65,7 @@ class Result:
     """What ``result.json`` says.
 
     Args:
-        data: Name of the data set.
+        data: Name of the data set, and which of its classes where they are not all.
         method: Name of the method; ``"ce"`` is the student alone.
         seed: Of the run.
         student: The student's model.
@@ -181,7 +181,7 @@ def _read(directory: Path, name: str) -> Run | None:
         validations=[
             Measured(line.text("stage"), line.number("epoch"), line.measurement("accuracy"))
             for line in lines
-            if line.text("kind") == "validation"
+            if line.text("kind") == "validation" and "ncm" not in line.content  # that judge has another figure
         ],
         terms=[_terms(line) for line in lines if line.text("kind") == "train" and line.has("terms")],
         relations=_relations(directory),
@@ -207,7 +207,7 @@ def _result(fields: Fields) -> Result:
         raise fields.refusal("format", _RESULT_FORMAT)
     student = fields.child("student")
     return Result(
-        data=fields.text("data"),
+        data=fields.text("task") if fields.has("task") else fields.text("data"),
         method=fields.text("method") if fields.has("method") else ALONE,
         seed=fields.count("seed"),
         student=student.text("model"),

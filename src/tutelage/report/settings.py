@@ -23,13 +23,19 @@ _ANYWHERE = frozenset(
     }
 )
 _CAME_LATER: Mapping[str, str] = {
+    "engine.peers_on": "every-rank",
     "method.sampling": "batch",
+    "method.standardize": "false",
     "stages.mix.alpha": "1",
+    "stages.phase": "false",
     "stages.schedule.drops": "3",
     "stages.schedule.patience": "50",
+    "stages.start": "last",
+    "teacher.answers.average": "logits",
     "teacher.answers.exhausted": "error",
     "teacher.answers.price_per_call": "0",
     "teacher.gives": "logits",
+    "teacher.shared_only": "false",
 }
 """Settings that came after the first runs were written, with what those did: left out where they say the same."""
 
@@ -60,11 +66,17 @@ def _leaves(value: Mapping[str, Any], at: tuple[str, ...]) -> Iterator[tuple[str
         if isinstance(child, dict):
             yield from _leaves(child, path)
         elif isinstance(child, list) and child and all(isinstance(item, dict) for item in child):
-            yield from _leaves({str(number): item for number, item in enumerate(child, start=1)}, path)
+            yield from _leaves({str(number): item for number, item in enumerate(_own(child), start=1)}, path)
         elif child not in (None, []) and not _left_out(path):
             text = child if isinstance(child, str) else f"{child:g}" if isinstance(child, float) else json.dumps(child)
             if _CAME_LATER.get(".".join(part for part in path if not part.isdecimal())) != text:
                 yield ".".join(path), text
+
+
+def _own(items: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Without the stages that a method brought along: they follow from its settings and those of its own stage."""
+    phases = any(item.get("phase") for item in items)
+    return [{**item, "start": "last"} if phases else item for item in items if not item.get("phase")]
 
 
 def _left_out(path: tuple[str, ...]) -> bool:

@@ -9,7 +9,7 @@ from tutelage.report.runs import ALONE, TeacherFacts
 from tutelage.report.statistics import Estimate
 from tutelage.report.wording import NOTHING, counted, decimals, number, percent, signed, with_interval
 
-__all__ = ["COLUMNS", "Cell", "Line", "Table", "gain_cell", "group_title", "table_of"]
+__all__ = ["COLUMNS", "Cell", "Line", "Table", "gain_cell", "group_title", "table_of", "told_cell"]
 
 COLUMNS: Mapping[str, str] = {
     "last": "Test, last epoch (%)",
@@ -153,6 +153,16 @@ def gain_cell(gain: Estimate | None, places: int) -> Cell:
     if gain is None or not gain.excludes_zero:
         return Cell(signed(gain, places))
     return Cell(signed(gain, places), "better" if gain.mean > 0 else "worse")
+
+
+def told_cell(cell: Cell) -> str:
+    """A cell as text, its call as a sign.
+
+    Example:
+        >>> told_cell(Cell("+1.0", "better"))
+        '+1.0 ▲'
+    """
+    return cell.text + {"": "", "better": " ▲", "worse": " ▼"}[cell.call]
 
 
 def _teacher_lines(group: Group, places: int) -> list[Line]:

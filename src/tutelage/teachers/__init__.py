@@ -1,5 +1,6 @@
 """Teachers: one protocol, whatever stands behind it."""
 
+from tutelage.teachers.averaging import AveragingTeacher
 from tutelage.teachers.budgeted import BudgetedTeacher
 from tutelage.teachers.cached import CachedTeacher
 from tutelage.teachers.callable import CallableTeacher
@@ -17,6 +18,7 @@ from tutelage.teachers.upkeep import Stats, Verified, fill, merge, prune, stats,
 
 __all__ = [
     "AnswerStore",
+    "AveragingTeacher",
     "BudgetedTeacher",
     "CachedTeacher",
     "Call",

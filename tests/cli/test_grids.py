@@ -1,0 +1,61 @@
+"""Tables of many runs, as commands."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tutelage.cli import main
+
+SHORT = ("--epochs", "1", "--seeds", "1", "--students", "zoo:digits_small")
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory):
+    out = tmp_path_factory.mktemp("teacher") / "run"
+    main(["teach", "digits", "--model", "zoo:digits_small", "--epochs", "3", "--out", str(out)])
+    return out
+
+
+def test_a_comparison_writes_runs_page_and_tables_and_repeats_nothing(said, teacher):
+    command = ("compare", "digits", "--teachers", teacher, "--methods", "ce", "kd", "--train-size", "800", *SHORT)
+    text = said(*command, "--out", "table")
+    assert "[2/2] kd-seed0: test accuracy" in text
+    assert "student alone" in text
+    made = {path.name for path in Path("table").iterdir() if not path.name.startswith(".")}
+    assert made == {"ce-seed0", "kd-seed0", "report.html", "table.md", "table.csv", "table.tex"}
+    assert json.loads(Path("table/kd-seed0/config.json").read_text())["data"]["protocol"]["train_size"] == 800
+    again = said(*command, "--out", "table")
+    assert "test accuracy" not in again
+    assert Path("table/table.md").read_text() in again
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ((), "a teacher is needed: --teachers RUN"),
+        (("--teachers", "a", "b", "--students", "x", "y", "z"), "got 2 teachers and 3 students"),
+        (("--teachers", "a", "--methods", "kdd"), "unknown method 'kdd'"),
+        (("--teachers", "a", "--seeds", "0"), "at least one pair, one method and one seed"),
+        (("--teachers", "a", "--methods", "kd", "kd"), "the method 'kd' is named twice"),
+        (("--teachers", "a", "--train-size", "0"), "train_size must be at least 1, got 0"),
+    ],
+)
+def test_a_comparison_that_cannot_be_is_refused_in_one_line(said, flags, message):
+    text = said("compare", "digits", *flags, code=2)
+    assert message in text
+    assert text.count("\n") == 1
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ((), "a teacher is needed: --teacher RUN"),
+        (("--teacher", "a", "--epochs", "2", "--images", "900"), "epochs or images, not both; got 2 and 900"),
+    ],
+)
+def test_a_curve_that_cannot_be_is_refused_in_one_line(said, flags, message):
+    text = said("curve", "digits", *flags, code=2)
+    assert message in text
+    assert text.count("\n") == 1
