@@ -6,7 +6,9 @@ import torch
 from tutelage.errors import ConfigError, ShapeError, UnknownNameError
 from tutelage.losses import attention_transfer
 from tutelage.methods import ATConfig
-from tutelage.types import Outputs
+from tutelage.types import Batch, Outputs
+
+BATCH = Batch(torch.zeros(5, 1, 2, 2), *3 * [torch.arange(5)])
 
 
 def features(shapes, seed):
@@ -17,7 +19,11 @@ def features(shapes, seed):
 def attention(ours, theirs, **settings):
     student, teacher = features(ours, 0), features(theirs, 1)
     method = ATConfig(**settings).build(ours, theirs)
-    return student, teacher, method(Outputs(None, student), Outputs(None, teacher), None)["attention"]
+    return (
+        student,
+        teacher,
+        method(Outputs(torch.zeros(5, 2), student), Outputs(torch.zeros(5, 2), teacher), BATCH)["attention"],
+    )
 
 
 def test_the_term_is_the_sum_over_every_stage_that_both_have():

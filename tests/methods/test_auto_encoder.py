@@ -9,7 +9,9 @@ from tutelage.errors import ConfigError, ShapeError, UnknownNameError
 from tutelage.methods import AutoEncoderConfig, KDConfig
 from tutelage.methods.adapters.auto_encoder import FrozenEncoder
 from tutelage.methods.adapters.places import channels_first
-from tutelage.types import Outputs
+from tutelage.types import Batch, Outputs
+
+BATCH = Batch(torch.zeros(5, 1, 2, 2), *3 * [torch.arange(5)])
 
 KINDS = [(6, 4, 4), (7, 3, 5), (5, 6), (6,), (1, 2, 2)]
 each_kind = pytest.mark.parametrize("shape", KINDS)
@@ -48,7 +50,7 @@ def test_its_layers_are_those_of_the_release():
 @each_kind
 def test_maps_tokens_and_vectors_come_back_in_their_shape_and_every_weight_is_trained(shape):
     method, feature = build(shape), torch.randn(5, *shape)
-    term = method(outputs(feature), outputs(feature), None)["reconstruction"]
+    term = method(outputs(feature), outputs(feature), BATCH)["reconstruction"]
     term.value.backward()
     assert all(weight.grad is not None for weight in method.parameters())
     x = channels_first(feature)
@@ -61,7 +63,7 @@ def test_training_it_lowers_the_gap_and_reaches_neither_network():
     optimizer = torch.optim.SGD(method.parameters(), lr=0.1, momentum=0.9)
     gaps = []
     for _ in range(30):
-        value = method(outputs(feature), outputs(feature), None)["reconstruction"].value
+        value = method(outputs(feature), outputs(feature), BATCH)["reconstruction"].value
         optimizer.zero_grad()
         value.backward()
         optimizer.step()

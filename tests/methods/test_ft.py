@@ -6,7 +6,9 @@ import torch
 from tutelage.errors import ConfigError
 from tutelage.losses import factor_distance
 from tutelage.methods import FTConfig, phases_of
-from tutelage.types import Outputs
+from tutelage.types import Batch, Outputs
+
+BATCH = Batch(torch.zeros(5, 1, 2, 2), *3 * [torch.arange(5)])
 
 PAIRS = [
     ((6, 4, 4), (8, 4, 4)),
@@ -34,7 +36,7 @@ def outputs(shape, seed):
 @pytest.mark.parametrize(("ours", "theirs"), PAIRS)
 def test_features_of_every_kind_and_size_are_compared_and_only_the_translator_is_trained(ours, theirs):
     method, student, teacher = followed(ours, theirs), outputs(ours, 0), outputs(theirs, 1)
-    term = method(student, teacher, None)["factor"]
+    term = method(student, teacher, BATCH)["factor"]
     term.value.backward()
     assert term.value.isfinite()
     assert term.weight == 500.0
@@ -47,7 +49,7 @@ def test_features_of_every_kind_and_size_are_compared_and_only_the_translator_is
 def test_the_term_is_the_distance_between_the_factors():
     method, student, teacher = followed((6, 4, 4), (8, 4, 4), p=2.0), outputs((6, 4, 4), 0), outputs((8, 4, 4), 1)
     expected = factor_distance(method.translator(student.logits), method.paraphraser(teacher.logits), p=2.0).mean()
-    torch.testing.assert_close(method(student, teacher, None)["factor"].value, expected)
+    torch.testing.assert_close(method(student, teacher, BATCH)["factor"].value, expected)
 
 
 def test_the_paraphraser_is_a_stage_before_of_thirty_to_a_hundred_and_sixty_epochs():

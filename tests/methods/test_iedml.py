@@ -8,7 +8,9 @@ import torch
 from tutelage import losses
 from tutelage.engine import StudentConfig, start
 from tutelage.methods import IEDMLConfig
-from tutelage.types import Outputs
+from tutelage.types import Batch, Outputs
+
+BATCH = Batch(torch.zeros(5, 1, 2, 2), *3 * [torch.arange(5)])
 
 OURS, THEIRS = {"logits": (4,), "stage2": (7, 4, 4)}, {"logits": (4,), "stage2": (8, 2, 2)}
 
@@ -26,7 +28,7 @@ def build(**settings):
 
 def test_the_reconstruction_trains_the_auto_encoder_and_nothing_else_does():
     method, student, peer = build(warmup_epochs=0.0), outputs(OURS, 0), outputs(THEIRS, 1)
-    terms = method(student, peer, None)
+    terms = method(student, peer, BATCH)
     assert set(terms) == {"mutual", "reconstruction", "inheritance", "exploration"}
     terms["reconstruction"].value.backward(retain_graph=True)
     coders = [method.inheriting, method.exploring]
@@ -46,7 +48,7 @@ def test_inheritance_and_exploration_come_in_linearly():
     method, student, peer = build(warmup_epochs=10.0), outputs(OURS, 0), outputs(THEIRS, 1)
     for epoch, share in ((0.0, 0.0), (2.5, 0.25), (10.0, 1.0), (99.0, 1.0)):
         method.after_step(epoch)
-        terms = method(student, peer, None)
+        terms = method(student, peer, BATCH)
         assert terms["inheritance"].weight == terms["exploration"].weight == 50.0 * share
         assert (terms["mutual"].weight, terms["reconstruction"].weight) == (1.0, 1.0)
 
@@ -56,18 +58,18 @@ def test_how_far_the_warm_up_is_belongs_to_the_state():
     method.after_step(5.0)
     other.load_state_dict(method.state_dict())
     student, peer = outputs(OURS, 0), outputs(THEIRS, 1)
-    assert other(student, peer, None)["inheritance"].weight == 25.0
+    assert other(student, peer, BATCH)["inheritance"].weight == 25.0
 
 
 @pytest.mark.parametrize(("ratio", "left"), [(0.0, "exploration"), (1.0, "inheritance")])
 def test_at_a_ratio_of_0_or_1_the_term_of_the_missing_half_is_left_out(ratio, left):
-    terms = build(ratio=ratio)(outputs(OURS, 0), outputs(THEIRS, 1), None)
+    terms = build(ratio=ratio)(outputs(OURS, 0), outputs(THEIRS, 1), BATCH)
     assert set(terms) == {"mutual", "reconstruction", left}
 
 
 def test_without_weights_it_is_mutual_learning():
     method, student, peer = build(inherit=0.0, explore=0.0), outputs(OURS, 0), outputs(THEIRS, 1)
-    terms = method(student, peer, None)
+    terms = method(student, peer, BATCH)
     assert list(terms) == ["mutual"]
     torch.testing.assert_close(
         terms["mutual"].value, losses.kd(student.logits, peer.logits, temperature=1.0).mean(), rtol=0, atol=0

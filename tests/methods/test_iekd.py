@@ -14,7 +14,9 @@ from tutelage.methods.adapters.halves import Split
 from tutelage.methods.adapters.places import same_places
 from tutelage.models import build_network, load_network
 from tutelage.ops.similarity import linear_cka
-from tutelage.types import Outputs
+from tutelage.types import Batch, Outputs
+
+BATCH = Batch(torch.zeros(5, 1, 2, 2), *3 * [torch.arange(5)])
 
 FORMS = ["ft", "at", "od"]
 PAIRS = [
@@ -78,7 +80,7 @@ class TestTerms:
     @pytest.mark.parametrize(("ours", "theirs"), PAIRS)
     def test_every_form_compares_features_of_every_size(self, form, ours, theirs):
         student, teacher = outputs(ours, 0), outputs(theirs, 1)
-        terms = followed(ours, theirs, form=form)(student, teacher, None)
+        terms = followed(ours, theirs, form=form)(student, teacher, BATCH)
         assert set(terms) == {"inheritance", "exploration"}
         sum(term.value * term.weight for term in terms.values()).backward()
         assert student.logits.grad.isfinite().all()
@@ -86,25 +88,25 @@ class TestTerms:
 
     @pytest.mark.parametrize("distance", ["l1", "l2", "cosine"])
     def test_vectors_have_halves_too(self, distance):
-        terms = followed((7,), (9,), distance=distance)(outputs((7,), 0), outputs((9,), 1), None)
+        terms = followed((7,), (9,), distance=distance)(outputs((7,), 0), outputs((9,), 1), BATCH)
         assert all(term.value.isfinite() for term in terms.values())
 
     def test_exploration_is_bounded_below(self):
-        terms = followed()(outputs((6, 4, 4), 0), outputs((8, 4, 4), 1), None)
+        terms = followed()(outputs((6, 4, 4), 0), outputs((8, 4, 4), 1), BATCH)
         assert -2 / (4 * 4 * 4) ** 0.5 <= terms["exploration"].value < 0
-        terms = followed(form="at")(outputs((6, 4, 4), 0), outputs((8, 4, 4), 1), None)
+        terms = followed(form="at")(outputs((6, 4, 4), 0), outputs((8, 4, 4), 1), BATCH)
         assert -2 / 16 <= terms["exploration"].value < 0
 
     @pytest.mark.parametrize("form", FORMS)
     @pytest.mark.parametrize(("ratio", "left"), [(0.0, "exploration"), (1.0, "inheritance")])
     def test_at_a_ratio_of_0_or_1_the_term_of_the_missing_half_is_left_out(self, form, ratio, left):
         student, teacher = outputs((6, 4, 4), 0), outputs((8, 4, 4), 1)
-        assert set(followed(form=form, ratio=ratio)(student, teacher, None)) == {left}
+        assert set(followed(form=form, ratio=ratio)(student, teacher, BATCH)) == {left}
 
     @pytest.mark.parametrize("form", FORMS)
     def test_each_half_has_the_gradient_of_its_own_term_alone(self, form):
         student, teacher = outputs((6, 4, 4), 0), outputs((8, 4, 4), 1)
-        terms = followed(form=form)(student, teacher, None)
+        terms = followed(form=form)(student, teacher, BATCH)
         for term, still in (("inheritance", slice(3, 6)), ("exploration", slice(0, 3))):
             (gradient,) = torch.autograd.grad(terms[term].value, student.logits, retain_graph=True)
             assert gradient.abs().sum() > 0
@@ -115,7 +117,7 @@ class TestTerms:
     def test_features_of_zero_norm_keep_terms_and_gradient_finite(self, form, scale):
         for ours, theirs in ((scale, 1.0), (1.0, scale)):
             student, teacher = outputs((6, 4, 4), 0, ours), outputs((8, 4, 4), 1, theirs)
-            terms = followed(form=form)(student, teacher, None)
+            terms = followed(form=form)(student, teacher, BATCH)
             sum(term.value * term.weight for term in terms.values()).backward()
             assert all(term.value.isfinite() for term in terms.values())
             assert student.logits.grad.isfinite().all()
@@ -131,7 +133,7 @@ class TestStages:
         method, student, teacher = followed(form=form), outputs((6, 4, 4), 0), outputs((8, 4, 4), 1)
         before = {name: value.clone() for name, value in method.encoder.coder.state_dict().items()}
         method.train()
-        sum(term.value * term.weight for term in method(student, teacher, None).values()).backward()
+        sum(term.value * term.weight for term in method(student, teacher, BATCH).values()).backward()
         assert teacher.logits.grad is None
         assert all(weight.grad is None for weight in method.encoder.parameters())
         after = method.encoder.coder.state_dict()
@@ -176,6 +178,7 @@ class TestRefusals:
             ({"form": "at", "distance": "l2"}, "the form 'at' has none: leave out 'l2'"),
         ],
     )
+    @pytest.mark.usefixtures("own_messages")
     def test_settings_that_mean_nothing_are_refused(self, settings, message):
         with pytest.raises(ConfigError, match=message):
             IEKDConfig(**settings)
@@ -227,11 +230,11 @@ def test_the_inheriting_half_comes_nearer_to_the_teacher_and_ends_nearer_than_th
 
     def by_both(i):
         out = student(images[i])
-        terms = method(out, answers(i), None).values()
+        terms = method(out, answers(i), BATCH).values()
         return F.cross_entropy(out.logits, labels[i]) + sum(term.value * term.weight for term in terms)
 
     def by_itself(i):
-        return encoder(answers(i), answers(i), None)["reconstruction"].value
+        return encoder(answers(i), answers(i), BATCH)["reconstruction"].value
 
     learn([student], by_labels, 150, 0.05, generator, len(images))
     before = similarities()

@@ -8,6 +8,8 @@ from tutelage.losses import overhaul
 from tutelage.methods import OFDConfig
 from tutelage.types import Batch, Outputs
 
+BATCH = Batch(torch.zeros(5, 1, 2, 2), *3 * [torch.arange(5)])
+
 SHAPES = {"stage1": (4, 8, 8), "stage2": (6, 4, 4)}
 WIDER = {"stage1": (5, 4, 4), "stage2": (7, 4, 4)}
 
@@ -24,7 +26,13 @@ class Answering:
     labels, fingerprint, calls = LabelSpace(("a", "b")), "random", 0
 
     def __init__(self, said):
-        self.said = said
+        self.said, self.shapes = said, WIDER
+
+    def listen(self, roles):
+        """All roles are answered."""
+
+    def compile(self):
+        """There is nothing to compile."""
 
     def __call__(self, batch):
         taps = {role: value[batch.ids].detach() for role, value in self.said.taps.items()}
@@ -70,7 +78,7 @@ def test_the_last_stage_has_the_whole_weight_and_the_one_before_half_of_it():
             strict=True,
         )
     )
-    term = method(student, said, None)["overhaul"]
+    term = method(student, said, BATCH)["overhaul"]
     torch.testing.assert_close(term.value, one / 2 + two)
     assert term.weight == 1e-3
 
@@ -78,7 +86,7 @@ def test_the_last_stage_has_the_whole_weight_and_the_one_before_half_of_it():
 def test_student_and_connectors_are_trained_and_the_teacher_is_not():
     said, student = outputs(WIDER, 1), outputs(SHAPES, 0)
     method = prepared(said)
-    method(student, said, None)["overhaul"].value.backward()
+    method(student, said, BATCH)["overhaul"].value.backward()
     assert all(value.grad.abs().sum() > 0 for value in student.taps.values())
     assert all(value.grad is None for value in said.taps.values())
     assert all(weight.grad is not None for weight in method.parameters())

@@ -168,3 +168,10 @@ def test_null_an_empty_list_and_nothing_are_the_same_but_false_and_zero_are_not(
 def test_how_a_server_is_asked_and_where_the_ledger_lies_are_no_settings():
     teacher = {"http": {"timeout": 3.0, "body": "json"}, "answers": {"ledger": "calls.sqlite", "cache": "on"}}
     assert settings({"teacher": teacher}) == {}
+
+
+def test_peers_like_the_student_are_counted_from_the_second_and_others_are_told():
+    student, other = {"model": "a", "pretrained": False}, {"model": "b", "pretrained": False}
+    told = [settings({"student": student, "peers": peers}) for peers in ([], [student], [student] * 2, [other])]
+    alone = {"student.model": "a", "student.pretrained": "false"}
+    assert told == [alone, alone, alone | {"peers": "2"}, alone | {"peers.1.model": "b", "peers.1.pretrained": "false"}]

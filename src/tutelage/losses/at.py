@@ -16,7 +16,7 @@ __all__ = ["attention_transfer"]
 
 
 def attention_transfer(
-    student: Float[Tensor, "n s *places"], teacher: Float[Tensor, "n t *places"], *, power: float = 2
+    student: Float[Tensor, "n s *places"], teacher: Float[Tensor, "n t *places"], *, power: float | int = 2
 ) -> Float[Tensor, " n"]:
     r"""Mean squared gap between the attention maps of student and teacher.
 
@@ -65,7 +65,7 @@ def attention_transfer(
     return (_attention(ours, power) - _attention(theirs, power)).square().mean(1)
 
 
-def _attention(x: Float[Tensor, "n c *places"], power: float) -> Float[Tensor, "n p"]:
+def _attention(x: Float[Tensor, "n c *places"], power: float | int) -> Float[Tensor, "n p"]:
     flat = x.flatten(2)
     # A map is first divided by its largest activation: the square of 1e20 is infinite in float32, that of 1e-30 zero.
     largest = flat.detach().abs().amax((1, 2), keepdim=True)

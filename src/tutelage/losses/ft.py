@@ -17,7 +17,7 @@ __all__ = ["factor_distance"]
 
 
 def factor_distance(
-    student_factor: Float[Tensor, "n ..."], teacher_factor: Float[Tensor, "n ..."], *, p: float = 1
+    student_factor: Float[Tensor, "n ..."], teacher_factor: Float[Tensor, "n ..."], *, p: float | int = 1
 ) -> Float[Tensor, " n"]:
     r"""Mean gap between the factors, each brought to length one.
 

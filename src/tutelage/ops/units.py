@@ -38,7 +38,7 @@ def unit_rows(x: Float[Tensor, "n d"], alive: Bool[Tensor, " n"] | None = None) 
     return scaled / norm
 
 
-def unit_gap(a: Float[Tensor, "n d"], b: Float[Tensor, "n d"], *, p: float = 1) -> Float[Tensor, " n"]:
+def unit_gap(a: Float[Tensor, "n d"], b: Float[Tensor, "n d"], *, p: float | int = 1) -> Float[Tensor, " n"]:
     r"""How far the directions of two rows are apart, as a mean over their d numbers.
 
     .. math:: g_i = \Big( \tfrac1d \sum_j |\hat a_{ij} - \hat b_{ij}|^p \Big)^{1/p}, \qquad

@@ -57,7 +57,15 @@ def settings(config: Mapping[str, Any]) -> dict[str, str]:
         >>> settings({"seed": 1, "out": "runs/a", "method": {"name": "kd", "temperature": 4.0}, "epochs": 30})
         {'epochs': '30', 'method.name': 'kd', 'method.temperature': '4'}
     """
-    return dict(sorted(_leaves(config, ())))
+    return dict(sorted(_leaves({**config, "peers": _others(config)}, ())))
+
+
+def _others(config: Mapping[str, Any]) -> list[Mapping[str, Any]] | int | None:
+    """The peers of a student; where they are networks like it, only how many beyond the first."""
+    peers, student = config.get("peers") or [], config.get("student")
+    if any(peer != student for peer in peers):
+        return peers
+    return len(peers) if len(peers) > 1 else None
 
 
 def _leaves(value: Mapping[str, Any], at: tuple[str, ...]) -> Iterator[tuple[str, str]]:
