@@ -33,6 +33,12 @@ def samples(n):
 class Answering:
     labels, fingerprint, calls, shapes = LabelSpace(tuple("abcdefghij")), "random", 0, SHAPES
 
+    def listen(self, roles):
+        """All roles are answered."""
+
+    def compile(self):
+        """There is nothing to compile."""
+
     def __call__(self, batch):
         return outputs(2, n=len(batch.ids))
 

@@ -364,7 +364,7 @@ class HalfConfig(Summable):
 
     name: ClassVar[str] = "half"
     task_weight: float = 1.0
-    size: int = 1
+    size: float = 1.0
 
     @property
     def before(self):
@@ -376,11 +376,14 @@ class HalfConfig(Summable):
 
 class TestPhases:
     def test_those_of_all_parts_come_first_under_names_of_their_own(self):
-        config = HalfConfig() + KDConfig() + HalfConfig(size=2)
-        assert [(phase.name, phase.method.temperature) for phase in config.before] == [("half", 1), ("half2-half", 2)]
+        config = HalfConfig() + KDConfig() + HalfConfig(size=2.0)
+        assert [(phase.name, phase.method.temperature) for phase in config.before] == [
+            ("half", 1.0),
+            ("half2-half", 2.0),
+        ]
 
     def test_each_part_follows_its_own(self):
-        method = (HalfConfig() + HalfConfig(size=2)).build(SHAPES, WIDER)
+        method = (HalfConfig() + HalfConfig(size=2.0)).build(SHAPES, WIDER)
         earlier = {name: KDConfig().build(SHAPES, WIDER) for name in ("half", "half2-half")}
         method.follow(earlier)
         assert method.parts["half"].followed is earlier["half"]

@@ -63,6 +63,7 @@ def test_several_images_of_a_class_are_asked_for_and_can_be_left_to_chance():
     assert TupleMatchingConfig(images_per_class=None).build({}, {}).needs.images_per_class is None
 
 
+@pytest.mark.usefixtures("own_messages")
 def test_wrong_settings_are_refused():
     with pytest.raises(ConfigError, match="form must be one of tuple, triplet, got 'pair'"):
         TupleMatchingConfig(form="pair")

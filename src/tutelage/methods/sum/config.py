@@ -35,9 +35,9 @@ class Summable:
         """Both methods at once."""
         return SumConfig.of([self, other])
 
-    def __rmul__(self: MethodConfig, weight: float) -> "SumConfig":
+    def __rmul__(self: MethodConfig, weight: float | int) -> "SumConfig":
         """The method with all its terms weighted."""
-        return SumConfig.of([self], weights=[weight])
+        return SumConfig.of([self], weights=[float(weight)])
 
 
 @dataclass(frozen=True, kw_only=True)
