@@ -58,6 +58,8 @@ class Case:
             if KILLED not in ended["status"]:
                 break  # it was faster
             self.moments.append(ended["moment"])
+            if (path / "result.json").exists():
+                break  # it was killed when all was done
             life = {"do": "resume"}
         else:
             self._live(path, **life)
@@ -71,7 +73,9 @@ class Case:
         return configuration(teacher=self.folder.parent / "teacher", save_every=save_every, **self.settings)
 
     def _live(self, path: Path, **order: Any) -> dict[str, Any]:
-        ended = self.nursery.live(path=path, ranks=self.ranks, **order)
+        # A cache of its own: else a run would find there what a stage of another one made.
+        own = {"TUTELAGE_CACHE": str(path.with_name(f"cache of {path.name}"))}
+        ended = self.nursery.live(path=path, ranks=self.ranks, environment=own, **order)
         # Where one of several ranks dies first, the others end by an error of the connection.
         if any(status not in (0, KILLED) for status in ended["status"]) and KILLED not in ended["status"]:
             raise SystemExit(f"{path} failed, which nobody asked for:\n{ended['log']}")

@@ -81,6 +81,7 @@ def by_logistic_regression(support: Support, query: Query, tuning: Tuning) -> To
     ways, shots = support.shape[1:3]
     labels = torch.arange(ways).repeat_interleave(shots).numpy()
     told = []
+    # scikit-learn computes on the host: once a block of episodes.
     for known, asked in zip(units(support).cpu().numpy(), units(query).cpu().numpy(), strict=True):
         model = LogisticRegression(max_iter=1000).fit(known.reshape(ways * shots, -1), labels)
         told.append(torch.from_numpy(model.predict(asked.reshape(-1, asked.shape[-1]))))

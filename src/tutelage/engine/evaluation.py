@@ -68,7 +68,7 @@ def evaluate(
             correct = (logits.argmax(1) == batch.labels).sum()
             loss = F.cross_entropy(logits, batch.labels, reduction="sum")
             sums = sums.to(logits.device) + torch.stack([correct, loss, correct.new_tensor(len(logits))]).double()
-    right, loss_sum, count = reduce(sums.clone()).tolist()
+    right, loss_sum, count = reduce(sums.clone()).tolist()  # waits once a pass over a split
     return Score(right / max(count, 1), loss_sum / max(count, 1), int(count))
 
 
@@ -122,7 +122,7 @@ def evaluate_ncm(
             # A row that is not finite has cosine 0 to all, which would hide it.
             right = torch.where((rows.sum(1) + means.sum()).isfinite(), (nearest == batch.labels).double(), torch.nan)
             found += torch.stack([right.sum(), right.new_tensor(len(right))])
-        right_sum, count = reduce(found.clone()).tolist()
+        right_sum, count = reduce(found.clone()).tolist()  # waits once a pass over a split
     return float(right_sum / max(count, 1))
 
 

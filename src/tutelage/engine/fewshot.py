@@ -240,7 +240,7 @@ def _tuned(tuner: EpisodeTuner, name: str, sampler: EpisodeSampler, config: FewS
 def _right(told: Tensor) -> Tensor:
     """How many of the queries of each episode ``(e, w, q)`` are told their own way."""
     ways = torch.arange(told.shape[1], device=told.device).view(1, -1, 1)
-    return (told == ways).sum((1, 2)).cpu()
+    return (told == ways).sum((1, 2)).cpu()  # once a block: the counts of all episodes are kept on the host
 
 
 def _row(who: str, name: str, sampler: EpisodeSampler, right: Tensor, seconds: float) -> dict[str, Any]:

@@ -66,6 +66,7 @@ class Product:
         state = method.state_dict()
         if self.path.exists() or not all(isinstance(value, Tensor) for value in state.values()):
             return
+        # Waits once, at the end of a stage: the file is written by the host.
         content = {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
         with saving(self.path) as scratch:
             scratch.write_bytes(save(content, metadata={"facts": json.dumps(self.facts)}))
@@ -120,6 +121,7 @@ def find_product(session: Session, number: int) -> Product | None:
 
 
 def _hash(ids: Tensor) -> str:
+    # Ids of the training set, once before a stage; they are on the host already.
     return hashlib.sha256(ids.cpu().contiguous().numpy().tobytes()).hexdigest()[:16]
 
 

@@ -7,8 +7,7 @@ Source: Zagoruyko, Komodakis. Paying More Attention to Attention. ICLR 2017. htt
 from jaxtyping import Float
 from torch import Tensor
 
-from tutelage.errors import ShapeError
-from tutelage.ops.checks import check_paired_rows, check_positive
+from tutelage.ops.checks import check_paired_maps, check_positive
 from tutelage.ops.precision import upcast_both
 from tutelage.ops.units import unit_rows
 
@@ -49,18 +48,7 @@ def attention_transfer(
         tensor([0., 1.])
     """
     check_positive(power=power)
-    for who, x in (("student", student), ("teacher", teacher)):
-        if x.dim() < 3:
-            raise ShapeError(
-                f"{who} features must be a map, (n, channels, places …), got {tuple(x.shape)}: "
-                "tap a layer before the pooling"
-            )
-    check_paired_rows(student.flatten(1), teacher.flatten(1))
-    if student.shape[2:] != teacher.shape[2:]:
-        raise ShapeError(
-            f"student and teacher maps must have the same places, got {tuple(student.shape[2:])} and "
-            f"{tuple(teacher.shape[2:])}: pool the larger to the size of the smaller"
-        )
+    check_paired_maps(student, teacher)
     ours, theirs = upcast_both(student, teacher.detach())
     return (_attention(ours, power) - _attention(theirs, power)).square().mean(1)
 

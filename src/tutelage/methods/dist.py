@@ -16,7 +16,7 @@ from tutelage import losses
 from tutelage.methods.base import Method, Needs
 from tutelage.methods.sum import Summable
 from tutelage.ops.checks import check_non_negative, check_positive
-from tutelage.ops.standardize import standardize
+from tutelage.ops.standardize import compared_logits
 from tutelage.types import Batch, Outputs, Shapes, Term
 
 __all__ = ["DIST", "DISTConfig"]
@@ -66,8 +66,6 @@ class DIST(Method):
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Term]:
         """One term, ``dist``."""
         cfg = self.config
-        ours, theirs = student.logits, teacher.logits
-        if cfg.standardize:
-            ours, theirs = standardize(ours), standardize(theirs)
+        ours, theirs = compared_logits(student.logits, teacher.logits, standardized=cfg.standardize)
         loss = losses.dist(ours, theirs, beta=cfg.beta, gamma=cfg.gamma, temperature=cfg.temperature)
         return {"dist": Term(loss.mean(), cfg.weight)}

@@ -16,7 +16,7 @@ from tutelage import losses
 from tutelage.methods.base import Needs, WarmingMethod
 from tutelage.methods.sum import Summable
 from tutelage.ops.checks import check_non_negative, check_positive
-from tutelage.ops.standardize import standardize
+from tutelage.ops.standardize import compared_logits
 from tutelage.types import Batch, Outputs, Shapes, Term
 
 __all__ = ["DKD", "DKDConfig"]
@@ -75,9 +75,7 @@ class DKD(WarmingMethod):
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Term]:
         """One term, ``dkd``, whose weight warms up."""
         cfg = self.config
-        ours, theirs = student.logits, teacher.logits
-        if cfg.standardize:
-            ours, theirs = standardize(ours), standardize(theirs)
+        ours, theirs = compared_logits(student.logits, teacher.logits, standardized=cfg.standardize)
         loss = losses.dkd(
             ours,
             theirs,

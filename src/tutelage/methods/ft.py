@@ -19,7 +19,8 @@ from typing import ClassVar
 from tutelage import losses
 from tutelage.errors import ConfigError
 from tutelage.methods.adapters.auto_encoder import FrozenEncoder, coder, factors_of, phase
-from tutelage.methods.adapters.places import channels_first, channels_of, last_feature, paired_features, same_places
+from tutelage.methods.adapters.places import channels_first, channels_of, paired_features, same_places
+from tutelage.methods.adapters.stages import last_feature
 from tutelage.methods.base import Method, Needs, Phase
 from tutelage.methods.sum import Summable
 from tutelage.ops.checks import check_non_negative, check_positive

@@ -22,7 +22,7 @@ from tutelage.memory import Bank, Graph, Neighbours, Rows, query
 from tutelage.methods.base import Method, Needs
 from tutelage.methods.sum import Summable
 from tutelage.ops.checks import check_non_negative, check_positive
-from tutelage.ops.standardize import standardize
+from tutelage.ops.standardize import compared_logits
 from tutelage.ops.units import unit_rows
 from tutelage.teachers import Teacher
 from tutelage.types import Batch, Outputs, Shapes, Term
@@ -186,9 +186,7 @@ class ICKD(Method):
         """Terms ``kd``, ``positive`` and ``negative``, each where it has a weight."""
         cfg, terms = self.config, dict[str, Term]()
         if cfg.kd and cfg.source != "student":
-            ours, theirs = student.logits, teacher.logits
-            if cfg.standardize:
-                ours, theirs = standardize(ours), standardize(theirs)
+            ours, theirs = compared_logits(student.logits, teacher.logits, standardized=cfg.standardize)
             taught = losses.kd(ours, theirs, temperature=cfg.temperature)
             terms["kd"] = Term(taught.mean(), cfg.kd)
         bank, found = self._neighbours(teacher, batch)

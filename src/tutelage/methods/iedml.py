@@ -19,7 +19,8 @@ from torch import nn
 from tutelage import losses
 from tutelage.methods.adapters.auto_encoder import AutoEncoder, AutoEncoderConfig, coder, factors_of
 from tutelage.methods.adapters.halves import Split, check_halves
-from tutelage.methods.adapters.places import channels_first, channels_of, last_feature, paired_features, same_places
+from tutelage.methods.adapters.places import channels_first, channels_of, paired_features, same_places
+from tutelage.methods.adapters.stages import last_feature
 from tutelage.methods.base import Needs, WarmingMethod
 from tutelage.methods.sum import Summable
 from tutelage.ops.checks import check_non_negative, check_positive

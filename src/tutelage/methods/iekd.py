@@ -24,7 +24,8 @@ from tutelage.errors import ConfigError, ShapeError
 from tutelage.methods.adapters.auto_encoder import FrozenEncoder, coder, factors_of, phase
 from tutelage.methods.adapters.halves import Split, check_halves
 from tutelage.methods.adapters.overhauled import Overhauled, find_margins
-from tutelage.methods.adapters.places import channels_first, channels_of, last_feature, paired_features, same_places
+from tutelage.methods.adapters.places import channels_first, channels_of, paired_features, same_places
+from tutelage.methods.adapters.stages import last_feature
 from tutelage.methods.base import Method, Needs, Phase
 from tutelage.methods.sum import Summable
 from tutelage.ops.checks import check_non_negative, check_positive

@@ -16,7 +16,7 @@ from tutelage import losses
 from tutelage.methods.base import Method, Needs
 from tutelage.methods.sum import Summable
 from tutelage.ops.checks import check_non_negative, check_positive
-from tutelage.ops.standardize import standardize
+from tutelage.ops.standardize import compared_logits
 from tutelage.types import Batch, Outputs, Shapes, Term
 
 __all__ = ["KD", "KDConfig"]
@@ -62,8 +62,6 @@ class KD(Method):
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Term]:
         """One term, ``kd``."""
-        ours, theirs = student.logits, teacher.logits
-        if self.config.standardize:
-            ours, theirs = standardize(ours), standardize(theirs)
+        ours, theirs = compared_logits(student.logits, teacher.logits, standardized=self.config.standardize)
         loss = losses.kd(ours, theirs, temperature=self.config.temperature)
         return {"kd": Term(loss.mean(), self.config.weight)}

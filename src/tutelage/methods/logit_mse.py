@@ -16,7 +16,7 @@ from tutelage import losses
 from tutelage.methods.base import Method, Needs
 from tutelage.methods.sum import Summable
 from tutelage.ops.checks import check_non_negative
-from tutelage.ops.standardize import standardize
+from tutelage.ops.standardize import compared_logits
 from tutelage.types import Batch, Outputs, Shapes, Term
 
 __all__ = ["LogitMSE", "LogitMSEConfig"]
@@ -59,7 +59,5 @@ class LogitMSE(Method):
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Term]:
         """One term, ``logit_mse``."""
-        ours, theirs = student.logits, teacher.logits
-        if self.config.standardize:
-            ours, theirs = standardize(ours), standardize(theirs)
+        ours, theirs = compared_logits(student.logits, teacher.logits, standardized=self.config.standardize)
         return {"logit_mse": Term(losses.logit_mse(ours, theirs).mean(), self.config.weight)}

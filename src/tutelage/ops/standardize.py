@@ -14,7 +14,7 @@ from torch import Tensor
 from tutelage.ops.precision import upcast
 from tutelage.ops.units import unit_rows
 
-__all__ = ["centred_units", "standardize"]
+__all__ = ["centred_units", "compared_logits", "standardize"]
 
 
 def standardize(logits: Float[Tensor, "n k"]) -> Float[Tensor, "n k"]:
@@ -42,6 +42,27 @@ def standardize(logits: Float[Tensor, "n k"]) -> Float[Tensor, "n k"]:
     """
     rows, _ = centred_units(upcast(logits))
     return rows * math.sqrt(logits.shape[1] - 1)
+
+
+def compared_logits(
+    student: Float[Tensor, "n k"], teacher: Float[Tensor, "n k"], *, standardized: bool
+) -> tuple[Float[Tensor, "n k"], Float[Tensor, "n k"]]:
+    """The logits that a method compares: as they are, or both as z-scores.
+
+    Args:
+        student: class scores, one row a sample.
+        teacher: of the same samples.
+        standardized: Whether as z-scores.
+
+    Returns:
+        Those of the student, then those of the teacher.
+
+    Example:
+        >>> rows = torch.tensor([[1.0, 2.0, 3.0]])
+        >>> compared_logits(rows, 5 * rows, standardized=True)[1]
+        tensor([[-1.0000,  0.0000,  1.0000]])
+    """
+    return (standardize(student), standardize(teacher)) if standardized else (student, teacher)
 
 
 def centred_units(x: Float[Tensor, "n k"]) -> tuple[Float[Tensor, "n k"], Bool[Tensor, " n"]]:

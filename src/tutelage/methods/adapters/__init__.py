@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tutelage import losses
-from tutelage.errors import ShapeError, UnknownNameError
+from tutelage.errors import ShapeError
+from tutelage.methods.adapters.stages import shape_of
 from tutelage.types import Shapes
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "raw_variance",
     "regressor",
     "same_size",
+    "shape_of",
     "variance_of",
 ]
 
@@ -46,11 +48,7 @@ def paired_shapes(method: str, role: str, student: Shapes, teacher: Shapes) -> t
         >>> paired_shapes("fitnet", "stage2", {"stage2": (4, 8, 8)}, {"stage2": (6, 4, 4)})
         ((4, 8, 8), (6, 4, 4))
     """
-    for who, shapes in (("student", student), ("teacher", teacher)):
-        if role not in shapes:
-            hint = f"Name its module path, as in --{who}.taps {role}=PATH"
-            raise UnknownNameError(f"tap of the {who}", role, shapes, hint=hint)
-    ours, theirs = student[role], teacher[role]
+    ours, theirs = shape_of("student", role, student), shape_of("teacher", role, teacher)
     if len(ours) != len(theirs) or len(ours) not in (1, 3):
         raise ShapeError(
             f"{method} compares two maps or two vectors, but {role!r} is {ours} in the student "

@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tutelage.errors import ConfigError
-from tutelage.methods.adapters.places import channels_first, channels_of, last_feature, paired_features
+from tutelage.methods.adapters.places import channels_first, channels_of, paired_features
+from tutelage.methods.adapters.stages import last_feature
 from tutelage.methods.base import Method, Needs, Phase
 from tutelage.ops.checks import check_positive
 from tutelage.ops.precision import upcast_both

@@ -4,7 +4,7 @@ import math
 
 from torch import Tensor, nn
 
-from tutelage.errors import UnknownNameError
+from tutelage.methods.adapters.stages import shape_of
 from tutelage.ops.precision import without_autocast
 from tutelage.ops.units import unit_rows
 from tutelage.types import Shapes
@@ -54,7 +54,4 @@ def embedding_head(who: str, role: str, shapes: Shapes, *, width: int) -> Embedd
         >>> embedding_head("student", "embedding", {"embedding": (6,)}, width=3).linear
         Linear(in_features=6, out_features=3, bias=True)
     """
-    if role not in shapes:
-        hint = f"Name its module path, as in --{who}.taps {role}=PATH"
-        raise UnknownNameError(f"tap of the {who}", role, shapes, hint=hint)
-    return EmbeddingHead(math.prod(shapes[role]), width)
+    return EmbeddingHead(math.prod(shape_of(who, role, shapes)), width)

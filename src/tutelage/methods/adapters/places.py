@@ -1,4 +1,4 @@
-"""Features with their channels first, whatever they are: maps, tokens or vectors; and which of them are compared.
+"""Features with their channels first, whatever they are: maps, tokens or vectors.
 
 Letters: n samples, c channels, h height, w width, t tokens.
 """
@@ -6,34 +6,18 @@ Letters: n samples, c channels, h height, w width, t tokens.
 import torch.nn.functional as F
 from torch import Tensor
 
-from tutelage.errors import ShapeError, UnknownNameError
+from tutelage.errors import ShapeError
+from tutelage.methods.adapters.stages import shape_of
 from tutelage.types import Shapes
 
 __all__ = [
     "channels_first",
     "channels_of",
     "common_places",
-    "last_feature",
     "paired_features",
     "pooled",
     "same_places",
 ]
-
-
-def last_feature(student: Shapes, teacher: Shapes) -> str:
-    """The last stage that both networks have; ``"embedding"`` where there is none.
-
-    Args:
-        student: Shapes of the student's outputs.
-        teacher: Shapes of the teacher's outputs.
-
-    Example:
-        >>> maps = {"stage1": (4, 8, 8), "stage2": (8, 4, 4)}
-        >>> last_feature(maps, maps), last_feature(maps, {"embedding": (8,)})
-        ('stage2', 'embedding')
-    """
-    shared = [role for role in student if role in teacher and role.startswith("stage") and role[5:].isdigit()]
-    return max(shared, key=lambda role: int(role[5:]), default="embedding")
 
 
 def paired_features(
@@ -55,11 +39,7 @@ def paired_features(
         >>> paired_features("ft", "blocks", {"blocks": (65, 192)}, {"blocks": (197, 768)})
         ((65, 192), (197, 768))
     """
-    for who, shapes in (("student", student), ("teacher", teacher)):
-        if role not in shapes:
-            hint = f"Name its module path, as in --{who}.taps {role}=PATH"
-            raise UnknownNameError(f"tap of the {who}", role, shapes, hint=hint)
-    ours, theirs = student[role], teacher[role]
+    ours, theirs = shape_of("student", role, student), shape_of("teacher", role, teacher)
     if len(ours) != len(theirs) or len(ours) not in (1, 2, 3):
         raise ShapeError(
             f"{method} compares two maps, two rows of tokens or two vectors, but {role!r} is {ours} in the student "
