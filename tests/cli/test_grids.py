@@ -30,6 +30,17 @@ def test_a_comparison_writes_runs_page_and_tables_and_repeats_nothing(said, teac
     assert Path("table/table.md").read_text() in again
 
 
+def test_a_comparison_of_other_classes_than_the_teachers(said):
+    said("teach", "digits", "--model", "zoo:digits_small", "--data.classes", "0:6", "--epochs", 3, "--out", "six")
+    protocol = "cross-task:overlap=2,teacher_classes=6"
+    command = ("compare", "digits", "--teachers", "six", "--protocol", protocol, "--shared-only", *SHORT)
+    text = said(*command, "--methods", "ce", "kd", "--out", "table")
+    runs = {name: json.loads(Path(f"table/{name}-seed0/config.json").read_text()) for name in ("ce", "kd")}
+    assert all(run["data"]["protocol"]["overlap"] == 2 for run in runs.values())
+    assert runs["kd"]["teacher"]["shared_only"]
+    assert "digits (6 of 10 classes" in text
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -39,6 +50,10 @@ def test_a_comparison_writes_runs_page_and_tables_and_repeats_nothing(said, teac
         (("--teachers", "a", "--seeds", "0"), "at least one pair, one method and one seed"),
         (("--teachers", "a", "--methods", "kd", "kd"), "the method 'kd' is named twice"),
         (("--teachers", "a", "--train-size", "0"), "train_size must be at least 1, got 0"),
+        (("--teachers", "a", "--protocol", "crosstask"), "unknown protocol 'crosstask'"),
+        (("--teachers", "a", "--protocol", "cross-task:overlap=-1"), "overlap is a number of classes from 0 on"),
+        (("--teachers", "a", "--protocol", "cross-task:lap=1"), "the protocol 'cross-task' cannot be read"),
+        (("--teachers", "a", "--protocol", "standard", "--train-size", "9"), "in its word: leave out --train-size"),
     ],
 )
 def test_a_comparison_that_cannot_be_is_refused_in_one_line(said, flags, message):

@@ -148,7 +148,7 @@ class TestTuner:
     def test_refilled_is_its_two_losses_one_after_the_other(self, student, pool, taught, shots):
         network, answers, build = taught
         settings = {"steps": 2, "matching_steps": 2, "lr": 0.01, "matching_weight": 50.0, "distillation": 3.0}
-        told = build(**settings)("refilled", self.episode(pool, shots=shots))
+        told = build(temperature=0.5, **settings)("refilled", self.episode(pool, shots=shots))
         copy, episode = load_network(student).eval(), self.episode(pool, shots=shots)
         rows, labels = episode.support.flatten(), torch.arange(3).repeat_interleave(shots)
         theirs = answers.taps["embedding"][rows]
@@ -174,7 +174,7 @@ class TestTuner:
             logits = embedded(rows) @ weight.T + bias
             loss = F.cross_entropy(logits, labels)
             for i, row in enumerate(rows):
-                p, log_q = (answers.taps["embedding"][row] @ centres.T).softmax(0), logits[i].log_softmax(0)
+                p, log_q = (answers.taps["embedding"][row] @ centres.T / 0.5).softmax(0), logits[i].log_softmax(0)
                 loss = loss + 3 * weights[i] * (p * (p.log() - log_q)).sum() / len(rows)
             loss.backward()
             optimizer.step()

@@ -13,6 +13,7 @@ from tyro.conf import Positional
 from tutelage.cli.demo import Demo, carry_out, say
 from tutelage.data.protocols import FewTeacherCalls, Standard
 from tutelage.engine import (
+    DataConfig,
     EngineConfig,
     OptimizerConfig,
     RunConfig,
@@ -21,10 +22,12 @@ from tutelage.engine import (
     TeacherConfig,
     run_grid,
 )
+from tutelage.engine.codec import protocol_from
 from tutelage.engine.teacher_config import AnswersConfig
 from tutelage.errors import ConfigError
 from tutelage.methods import METHODS
 from tutelage.recipes import ALONE, Variant, compare_runs, curve_runs, paired_up, recipe_for
+from tutelage.recipes.words import read_word
 
 __all__ = ["compare", "curve"]
 
@@ -79,8 +82,12 @@ class Compare(_Grid):
         students: zoo:NAME, timm:NAME, hf:NAME or python:pkg.module:factory: one for each teacher, or one for all.
         methods: ce for labels alone, all for every method, or METHOD[:setting=value,…]; settings are those of the
             method, or mix, batch_size, images_per_class and lr: kd kd:mix=mixup ckd:k=2,distance=mse.
+        shared_only: Where teacher and student do not have the same classes: let methods of logits compare those that
+            both know.
         validation: Share of the training images held out to choose the best epoch.
         train_size: Train on about so many of the others, as many of each class; by default on all.
+        protocol: NAME[:setting=value,…] (`tutelage list protocols`), in the place of the two above:
+            cross-task:overlap=10,train_size=5000.
         cache: Keep the answers of the teacher for all methods of a seed: on, off, a folder, or auto (see distill).
         seeds: How many seeds each.
         first_seed: The first of them.
@@ -98,8 +105,10 @@ class Compare(_Grid):
     teachers: tuple[str, ...] = ()
     students: tuple[str, ...] = ("zoo:digits_small",)
     methods: tuple[str, ...] = (ALONE, "kd", "ickd", "ckd")
-    validation: float = 0.1
+    shared_only: bool = False
+    validation: float | None = None
     train_size: int | None = None
+    protocol: str | None = None
     cache: str = "auto"
     out: Path = Path("runs/compare")
     preset: Literal["demo"] | None = None
@@ -120,13 +129,23 @@ def _compared(asked: Compare) -> dict[str, RunConfig]:
     if not asked.teachers:
         raise ConfigError("a teacher is needed: --teachers RUN, made by `tutelage teach`, or a .safetensors file")
     base = asked.base()
-    few = Standard(validation=asked.validation, train_size=asked.train_size) if asked.train_size is not None else None
-    base = replace(base, data=replace(base.data, validation=asked.validation, protocol=few))
+    base = replace(base, data=_divided(base.data, asked))
     answers = AnswersConfig(cache=asked.cache)
-    teachers = [TeacherConfig(weights=name, answers=answers) for name in asked.teachers]
+    teachers = [TeacherConfig(weights=name, answers=answers, shared_only=asked.shared_only) for name in asked.teachers]
     words = [word for text in asked.methods for word in ((ALONE, *METHODS) if text == "all" else (text,))]
     variants = replace(asked, methods=tuple(words)).variants
     return compare_runs(base, paired_up(teachers, asked.students), variants, seeds=asked.numbers)
+
+
+def _divided(data: DataConfig, asked: Compare) -> DataConfig:
+    share = data.validation if asked.validation is None else asked.validation
+    if asked.protocol is None:
+        few = None if asked.train_size is None else Standard(validation=share, train_size=asked.train_size)
+        return replace(data, validation=share, protocol=few)
+    for flag, given in (("validation", asked.validation), ("train-size", asked.train_size)):
+        if given is not None:
+            raise ConfigError(f"with --protocol the settings stand in its word: leave out --{flag}")
+    return replace(data, protocol=protocol_from(*read_word(asked.protocol, "protocol")))
 
 
 def _write_tables(out: Path, *, title: str) -> None:

@@ -9,7 +9,7 @@ from tutelage.engine.config import RunConfig, StageConfig
 from tutelage.errors import ConfigError, InputError, UnknownNameError
 from tutelage.methods import METHODS, PHASES, MethodConfig, SumConfig, is_sum, summands
 
-__all__ = ["check_method", "from_json", "method_from", "to_json"]
+__all__ = ["check_method", "from_json", "method_from", "protocol_from", "to_json"]
 
 FORMAT = "tutelage-run/1"
 
@@ -72,6 +72,24 @@ def method_from(name: str, settings: Mapping[str, Any]) -> MethodConfig:
         check_method(member)
     method: MethodConfig = _structured({"name": name, **settings}, MethodConfig | None, f"the method {name!r}")
     return method
+
+
+def protocol_from(name: str, settings: Mapping[str, Any]) -> ProtocolConfig:
+    """The settings of a protocol from their names and values.
+
+    Raises:
+        UnknownNameError: if there is no such protocol.
+        ConfigError: if it has no such setting, or a value is of the wrong type or out of range.
+
+    Example:
+        >>> protocol_from("cross-task", {"overlap": 3}).overlap
+        3
+    """
+    if name not in PROTOCOLS:
+        raise UnknownNameError("protocol", name, PROTOCOLS, hint="`tutelage list protocols` shows them")
+    whole = {"name": name, **settings}
+    protocol: ProtocolConfig = _structured(whole, ProtocolConfig | None, f"the protocol {name!r}")
+    return protocol
 
 
 def check_method(name: str) -> None:

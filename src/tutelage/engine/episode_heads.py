@@ -39,6 +39,7 @@ class Tuning:
             two images of a class.
         matching_weight: Of the tuple loss in it; the paper has 1000 for training from nothing.
         distillation: λ, the weight of the local distillation beside the cross-entropy.
+        temperature: Of the teacher's scores in it.
     """
 
     steps: int = 50
@@ -49,9 +50,12 @@ class Tuning:
     matching_steps: int = 20
     matching_weight: float = 10.0
     distillation: float = 1.0
+    temperature: float = 1.0
 
     def __post_init__(self) -> None:
-        check_positive(steps=self.steps, lr=self.lr, head_lr=self.head_lr, scale=self.scale)
+        check_positive(
+            steps=self.steps, lr=self.lr, head_lr=self.head_lr, scale=self.scale, temperature=self.temperature
+        )
         check_non_negative(
             weight_decay=self.weight_decay,
             matching_steps=self.matching_steps,

@@ -128,7 +128,8 @@ class EpisodeTuner:
             logits = self._features(rows) @ weight.T + bias
             loss = F.cross_entropy(logits, labels)
             if guide is not None:
-                loss = loss + tuning.distillation * local_classifier(logits, guide[0], present, guide[1]).mean()
+                gap = local_classifier(logits, guide[0], present, guide[1], temperature=tuning.temperature)
+                loss = loss + tuning.distillation * gap.mean()
             torch.autograd.backward(loss)
             optimizer.step()
         return weight, bias

@@ -1,6 +1,5 @@
 """Methods with settings as one word each, for tables of many: ``kd``, ``ckd:k=2,distance=mse``, ``kd+rkd``."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,6 +10,7 @@ from tutelage.engine.codec import method_from
 from tutelage.engine.staging import without_phases
 from tutelage.errors import ConfigError
 from tutelage.methods import MethodConfig, is_taught, learns_from_peers
+from tutelage.recipes.words import read_word
 
 __all__ = ["ALONE", "Variant"]
 
@@ -59,11 +59,7 @@ class Variant:
             >>> Variant.parse("ce").method is None
             True
         """
-        name, _, rest = text.partition(":")
-        pairs = [part.partition("=") for part in rest.split(",") if part]
-        if bad := [key for key, equals, value in pairs if not (equals and value)]:
-            raise ConfigError(f"settings of a method are written NAME:setting=value,…; got {bad[0]!r} in {text!r}")
-        settings = {key: _value(value) for key, _, value in pairs}
+        name, settings = read_word(text, "method")
         of_the_run: dict[str, Any] = {key: settings.pop(key) for key in _OF_THE_RUN if key in settings}
         if "mix" in of_the_run:
             of_the_run["mix"] = Mixing(kind=of_the_run["mix"])
@@ -112,10 +108,3 @@ def _nested(settings: Mapping[str, Any]) -> dict[str, Any]:
         if dot:
             found.setdefault(part, {})[setting] = value
     return found
-
-
-def _value(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return text
