@@ -3,6 +3,7 @@
 from tutelage.recipes.compare import Pair, compare_runs, paired_up
 from tutelage.recipes.curve import curve_runs
 from tutelage.recipes.demo import DEMO_METHODS, demo_students, demo_teachers
+from tutelage.recipes.methods import with_method
 from tutelage.recipes.standard import RECIPES, ckd, crd, digits, imagenet, recipe_for, short
 from tutelage.recipes.variants import ALONE, Variant
 
@@ -23,4 +24,5 @@ __all__ = [
     "paired_up",
     "recipe_for",
     "short",
+    "with_method",
 ]

@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tutelage.data import Mixing
-from tutelage.engine import RunConfig, TeacherConfig, staged
+from tutelage.engine import RunConfig, TeacherConfig
 from tutelage.engine.codec import method_from
-from tutelage.engine.staging import without_phases
 from tutelage.errors import ConfigError
-from tutelage.methods import MethodConfig, is_taught, learns_from_peers
+from tutelage.methods import MethodConfig
+from tutelage.recipes.methods import with_method
 from tutelage.recipes.words import read_word
 
 __all__ = ["ALONE", "Variant"]
@@ -81,16 +81,13 @@ class Variant:
             teacher: Left out for labels alone, and for methods without a teacher; one that learns from peers gets one
                 of the student's model.
         """
-        *before, stage = without_phases(base.stages)
+        stage = base.stages[-1]
         optimizer = stage.optimizer if self.lr is None else replace(stage.optimizer, lr=self.lr)
         data = base.data if self.batch_size is None else replace(base.data, batch_size=self.batch_size)
         if self.images_per_class is not None:
             data = replace(data, images_per_class=self.images_per_class)
-        stage = replace(stage, mix=self.mix, optimizer=optimizer)
-        taught = is_taught(self.method)
-        stages = (*before, *staged(stage, self.method))
-        peers = (base.student,) if learns_from_peers(self.method) else ()
-        return replace(base, data=data, teacher=teacher if taught else None, peers=peers, stages=stages)
+        stages = (*base.stages[:-1], replace(stage, mix=self.mix, optimizer=optimizer))
+        return with_method(replace(base, data=data, stages=stages), self.method, teacher)
 
 
 def _nested(settings: Mapping[str, Any]) -> dict[str, Any]:
