@@ -19,16 +19,22 @@ def run(tiny, teacher_run, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_relate_then_report(run, capsys):
-    main(["relate", str(run), "--samples", "200", "--k", "3"])
+    main(["relate", str(run), "--samples", "200", "--k", "3", "--noise", "0", "0.1"])
     first, *told = capsys.readouterr().out.splitlines()
     found = json.loads((run / "relations.json").read_text())
     assert first == f"{run}/relations.json: 200 test images"
-    assert [line.split(":")[0].strip() for line in told] == ["student", "teacher", "both"]
+    heads = ["student", "teacher", "both", "active channels of stage2", "accuracy under noise"]
+    assert [line.split(":")[0].strip() for line in told] == heads
+    assert f"all {found['channels']['student']['all']:.3f}, teacher" in told[3]
+    assert f"0 {found['student']['accuracy']:.3f}, 0.1 0." in told[4]
     assert f"overlap {found['figures']['overlap']:.3f}" in told[2]
     main(["report", str(run), "--out", str(run.parent / "page.html")])
     page = (run.parent / "page.html").read_text()
     assert "How samples relate" in page
-    assert page.count("<img ") == len(found["pictures"]["samples"]) * 9
+    assert page.count("<img ") == len(found["pictures"]["samples"]) * (9 + 2)  # itself, what is near, two heat maps
+    assert "σ of the noise" in page
+    main(["relate", str(run), "--noise"])
+    assert json.loads((run / "relations.json").read_text())["noise"] is None
 
 
 @pytest.mark.slow

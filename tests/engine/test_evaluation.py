@@ -28,6 +28,15 @@ def judge(digits, fabric):
     return Judge(digits, fabric, Standard(validation=0.1).divide(digits.train.labels, seed=0))
 
 
+@pytest.fixture
+def network(digits):
+    return build_network(
+        ModelCard(
+            model="zoo:digits_small", classes=digits.labels.names, image=(1, 8, 8), mean=digits.mean, std=digits.std
+        )
+    )
+
+
 def batches(*sizes):
     labels = torch.arange(sum(sizes)) % 3
     return [Batch(torch.zeros(len(part), 1, 2, 2), part, part, part) for part in labels.split(sizes)]
@@ -58,6 +67,15 @@ class TestEvaluate:
 
 
 class TestJudge:
+    def test_the_classes_are_counted_in_the_same_pass(self, judge, network):
+        score, images, right = judge.score_classes(network, "test")
+        assert score == judge.score_network(network, "test")
+        assert images == judge.labels("test").bincount().tolist()
+        with torch.inference_mode():
+            found = torch.cat([network(batch.images).logits.argmax(1) for batch in judge.batches("test")])
+        labels = judge.labels("test")
+        assert right == [int((found[labels == label] == label).sum()) for label in range(10)]
+
     def test_training_and_validation_images_are_all_images_once(self, judge, digits):
         ids = torch.cat([judge.ids["train"], judge.ids["validation"]])
         assert torch.equal(ids.sort().values, torch.arange(len(digits.train)))
@@ -72,11 +90,8 @@ class TestJudge:
         images = torch.cat([batch.images for batch in batches])
         assert torch.equal(images, digits.train.images[judge.ids["validation"]].permute(0, 3, 1, 2))
 
-    def test_a_network_is_judged_in_eval_mode_and_its_statistics_stay(self, judge, digits):
-        card = ModelCard(
-            model="zoo:digits_small", classes=digits.labels.names, image=(1, 8, 8), mean=digits.mean, std=digits.std
-        )
-        network = build_network(card).train()
+    def test_a_network_is_judged_in_eval_mode_and_its_statistics_stay(self, judge, digits, network):
+        network.train()
         before = network.fingerprint()
         score = judge.score_network(network, "test")
         assert not network.training

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from tutelage import losses
 from tutelage.data import Mixture
 from tutelage.engine.objective import Objective
-from tutelage.methods import KD, RKD, KDConfig, Needs, RKDConfig
+from tutelage.methods import KD, RKD, CKDConfig, KDConfig, Needs, RefilledConfig, RKDConfig
 from tutelage.types import Batch, Outputs, Term
 
 ALONE = SimpleNamespace(world_size=1)
@@ -121,6 +121,37 @@ class TestUnanswered:
         objective = Objective(ALONE, config, method, needs=method.needs)
         assert set(objective(outputs(0), self.partly(True, True, *[False] * 4), batch).terms) == {"task", "unanswered"}
         assert "angle" in objective(outputs(0), self.partly(*[True] * 3, *[False] * 3), batch).terms
+
+
+class TestWithoutCrossEntropy:
+    """Methods that give it no weight: the first stage of REFILLED, of the embedding alone, and CKD, of logits."""
+
+    CONFIGS = (RefilledConfig().before[0].method, CKDConfig(k=2))
+
+    def taught(self, config, batch, known):
+        """The terms, and the student with its gradients."""
+        student, answer = outputs(0), outputs(1)._replace(known=known)
+        student = Outputs(student.logits.requires_grad_(), {"embedding": student.taps["embedding"].requires_grad_()})
+        method = config.build({"logits": (4,)}, {"logits": (4,)})
+        found = Objective(ALONE, config, method, needs=method.needs)(student, answer, batch)
+        torch.stack([term.value * term.weight for term in found.terms.values()]).sum().backward()
+        return found, student
+
+    @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.name)
+    def test_samples_without_an_answer_learn_from_their_labels_all_the_same(self, config, batch):
+        known = torch.tensor([True, False, True, True, False, True])
+        batch = batch._replace(labels=batch.ids % 2)  # 0 and 2, 3 and 5 are pairs
+        found, student = self.taught(config, batch, known)
+        cross = torch.zeros_like(student.logits).requires_grad_()
+        cross.data.copy_(student.logits)
+        (F.cross_entropy(cross, batch.labels, reduction="none") * ~known).mean().backward()
+        torch.testing.assert_close(student.logits.grad[~known], cross.grad[~known])
+        assert found.terms["unanswered"].weight == 1.0
+
+    def test_where_all_are_answered_the_embedding_alone_is_taught(self, batch):
+        _, student = self.taught(self.CONFIGS[0], batch._replace(labels=batch.ids % 2), None)
+        assert student.taps["embedding"].grad.any()
+        assert not student.logits.grad.any()  # zero, and not None: over ranks every weight must have a gradient
 
 
 def test_a_mixture_has_the_loss_of_the_mixed_targets(batch):

@@ -2,17 +2,20 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
 
 from tutelage.data import open_dataset
+from tutelage.data.protocols import Standard, divided
 from tutelage.engine import HttpConfig, TeacherConfig, start
 from tutelage.engine.relations import relate, why_not_asked
 from tutelage.engine.teacher_config import AnswersConfig
 from tutelage.errors import ConfigError, DataError, InputError, RunError
-from tutelage.methods import KDConfig
+from tutelage.methods import IEDMLConfig, IEKDConfig, KDConfig
 from tutelage.models import load_network, save_network
+from tutelage.ops.judges import cluster_nmi
 
 N = 60
 FEW = {"samples": N, "k": 5}
@@ -69,6 +72,21 @@ def drawn(count):
     return torch.randperm(every, generator=torch.Generator().manual_seed(0))[:count].sort().values
 
 
+def nearest_mean(path, rows):
+    """Accuracy of the nearest mean of the training images that are not held out."""
+    digits, network = open_dataset("digits"), load_network(path).eval()
+    network.listen(["embedding"])
+    train = divided(Standard(validation=0.52), digits.train.labels, seed=0).train
+    with torch.inference_mode():
+        known, asked = (
+            torch.nn.functional.normalize(network(part.images[ids].permute(0, 3, 1, 2)).taps["embedding"].flatten(1))
+            for part, ids in ((digits.train, train), (digits.test, rows))
+        )
+    means = torch.stack([known[digits.train.labels[train] == k].mean(0) for k in range(10)])
+    said = (asked @ torch.nn.functional.normalize(means).T).argmax(1)
+    return (said == digits.test.labels[rows]).double().mean().item()
+
+
 def k_nearest(x, k):
     unit = x / x.norm(dim=1, keepdim=True)
     cosines = unit @ unit.T
@@ -85,6 +103,10 @@ def test_the_figures_are_those_of_the_stored_networks(found, student_run, teache
         pure = sum(labels[j] == labels[i] for i, near in enumerate(k_nearest(features, 5)) for j in near) / (5 * N)
         assert found[who]["purity"] == pytest.approx(float(pure))
         assert found[who]["features"] == "embedding"
+        run = {"student": student_run, "teacher": teacher_run}[who]
+        assert found[who]["ncm"] == pytest.approx(nearest_mean(run, rows))
+        assert found[who]["nmi"] == pytest.approx(cluster_nmi(features, labels))
+    assert found["figures"]["seen_auc"] is None  # it knows all classes
     near = zip(k_nearest(ours, 5), k_nearest(theirs, 5), strict=True)
     figures = found["figures"]
     assert figures["overlap"] == pytest.approx(sum(len(a & b) for a, b in near) / (5 * N))
@@ -100,6 +122,7 @@ def test_the_figures_are_those_of_the_stored_networks(found, student_run, teache
 def test_a_network_compared_with_itself_is_alike_in_everything(student_run):
     figures = relate(student_run, teacher=student_run, **FEW)["figures"]
     expected = {"overlap": 1, "cka_features": 1, "cka_logits": 1, "agreement": 1, "correlation_gap": 0}
+    assert figures.pop("seen_auc") is None
     assert figures == pytest.approx(expected, abs=1e-9)
 
 
@@ -124,6 +147,62 @@ def test_the_pictures_are_near_samples_of_the_right_classes(found, teacher_run):
             key=lambda j: float(unit[place[j]] @ unit[place[each["id"]]]),
         )
         assert each["negatives"][0]["id"] == best
+
+
+class TestChannels:
+    def test_the_shares_are_those_of_the_stored_networks(self, found, student_run, teacher_run):
+        images = open_dataset("digits").test.images[drawn(N)].permute(0, 3, 1, 2)
+        expected = []
+        for path in (student_run, teacher_run):
+            network = load_network(path).eval()
+            network.listen(["stage2"])
+            with torch.inference_mode():
+                peaks = network(images).taps["stage2"].amax((2, 3))
+            expected.append((peaks > 0.1 * peaks.amax(1, keepdim=True)).double().mean().item())
+        channels = found["channels"]
+        assert (channels["role"], channels["above"]) == ("stage2", 0.1)
+        assert channels["student"] == {"all": pytest.approx(expected[0])}
+        assert channels["teacher"] == pytest.approx(expected[1])
+
+    def test_those_of_iekd_are_told_by_halves_and_shown(self, tiny, teacher_run, tmp_path):
+        start(tiny(IEKDConfig(split="random"), teacher_run), tmp_path / "run")
+        found = relate(tmp_path / "run", **FEW)
+        shares = found["channels"]["student"]
+        assert list(shares) == ["all", "inheritance", "exploration"]
+        assert shares["all"] == pytest.approx((shares["inheritance"] + shares["exploration"]) / 2)
+        for sample in found["pictures"]["samples"]:
+            assert [each["of"] for each in sample["heat"]] == ["inheritance", "exploration", "teacher"]
+
+    def test_those_of_peers_are_split_by_whom_they_learnt_from(self, tiny, tmp_path):
+        start(tiny(IEDMLConfig()), tmp_path / "run")
+        found = relate(tmp_path / "run", **FEW)
+        assert list(found["channels"]["student"]) == ["all", "inheritance", "exploration"]
+        assert [each["of"] for each in found["pictures"]["samples"][0]["heat"]] == ["inheritance", "exploration"]
+
+    def test_each_shown_sample_has_a_map_of_each_network(self, found):
+        for sample in found["pictures"]["samples"]:
+            assert [each["of"] for each in sample["heat"]] == ["student", "teacher"]
+            assert all(each["image"].startswith("data:image/png;base64,") for each in sample["heat"])
+
+
+class TestNoise:
+    def test_each_level_has_its_draws_and_none_of_it_moves_the_other_figures(self, found, student_run):
+        assert found["noise"]["draws"] == 5
+        assert [level["sigma"] for level in found["noise"]["levels"]] == [0.05, 0.1, 0.2]
+        assert all(len(level["accuracy"]) == 5 for level in found["noise"]["levels"])
+        without = relate(student_run, noise=(), **FEW)
+        assert without["noise"] is None
+        assert {**without, "noise": found["noise"]} == found
+
+    def test_at_zero_it_is_the_accuracy_exactly(self, student_run):
+        found = relate(student_run, noise=[0.0, 5.0], **FEW)
+        plain, wild = found["noise"]["levels"]
+        assert plain["accuracy"] == [found["student"]["accuracy"]] * 5
+        assert sum(wild["accuracy"]) / 5 < found["student"]["accuracy"]
+
+    def test_a_level_below_zero_is_refused_before_anything_is_read(self, tmp_path):
+        with pytest.raises(ConfigError, match="noise on the weights is 0 or more"):
+            relate(tmp_path / "nowhere", noise=[-0.1])
 
 
 def test_measuring_again_gives_the_same_file(student_run):
@@ -203,6 +282,19 @@ class TestWhoIsAsked:
         assert found["teacher"]["purity"] > 0.5
         assert found["figures"]["overlap"] > 5 / (N - 1)
 
+    def test_a_teacher_that_knows_some_of_the_classes_tells_them_from_others(self, alone_run, tiny, tmp_path):
+        config = tiny()
+        start(replace(config, data=replace(config.data, classes="0:6")), tmp_path / "six")
+        found = relate(alone_run, teacher=tmp_path / "six", **FEW)
+        rows = drawn(N)
+        logits, labels = seen(tmp_path / "six", rows)[1], open_dataset("digits").test.labels[rows]
+        sure = logits.log_softmax(1).amax(1)
+        inside, outside = sure[labels < 6], sure[labels >= 6]
+        ranks = (inside[:, None] > outside).double() + 0.5 * (inside[:, None] == outside).double()
+        assert found["figures"]["seen_auc"] == pytest.approx(ranks.mean().item(), abs=1e-6)
+        assert found["teacher"]["accuracy"] is None
+        assert 0 < found["teacher"]["ncm"] < 1
+
 
 def test_a_student_without_an_embedding_is_judged_by_its_logits(tiny, own_model, tmp_path):
     def make(num_classes):
@@ -214,6 +306,8 @@ def test_a_student_without_an_embedding_is_judged_by_its_logits(tiny, own_model,
     start(tiny(model=own_model(make)), path)
     found = relate(path, teacher=path, **FEW)
     assert found["student"]["features"] == found["teacher"]["features"] == "logits"
+    assert found["channels"] is None
+    assert found["pictures"]["samples"][0]["heat"] == []
     assert found["figures"]["cka_features"] == pytest.approx(1)
 
 

@@ -50,6 +50,21 @@ class TestResult:
         assert result["versions"]["torch"] == torch.__version__
         assert {"command", "commit", "finished"} <= set(result)
 
+    def test_the_classes_add_up_to_the_accuracy_of_the_last_epoch(self, distilled):
+        classes = distilled[1]["classes"]
+        assert classes["names"] == [str(digit) for digit in range(10)]
+        assert sum(classes["images"]) == 449
+        assert all(0 <= right <= images for right, images in zip(classes["right"], classes["images"], strict=True))
+        assert sum(classes["right"]) / 449 == distilled[1]["accuracy"]["last"]["test"]
+
+    def test_the_memory_is_that_of_training_without_validation(self, tiny, tmp_path, monkeypatch):
+        peaks, restarts = iter([5, 3, 9, 4, 2, 1]), []
+        monkeypatch.setattr("tutelage.engine.footprint.Footprint.peak", lambda self: next(peaks, 0))
+        monkeypatch.setattr("tutelage.engine.footprint.Footprint.restart", lambda self: restarts.append(1))
+        result = start(tiny(epochs=2, validate_every=1), tmp_path / "x")
+        assert result["memory"] in (None, {"bytes": 9, "kind": "resident"})
+        assert len(restarts) == 1 + 2  # when it begins, and after each validation
+
     def test_the_teacher_is_described_and_its_calls_are_the_training_images(self, distilled, teacher_run):
         teacher = distilled[1]["teacher"]
         assert teacher["model"] == "zoo:digits_large"

@@ -3,14 +3,25 @@
 Letters: none.
 """
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from tutelage import losses
+from tutelage.cli.flags import distilled
 from tutelage.engine.shared import SharedClasses, SharedMethod, answers_of, share_classes
 from tutelage.errors import ConfigError, LabelSpaceError
 from tutelage.labels import LabelSpace
-from tutelage.methods import CKDConfig, DISTConfig, DKDConfig, KDConfig, LogitMSEConfig, RKDConfig
+from tutelage.methods import (
+    CKDConfig,
+    DISTConfig,
+    DKDConfig,
+    KDConfig,
+    LabelSmoothingConfig,
+    LogitMSEConfig,
+    RKDConfig,
+)
 from tutelage.types import Batch, Outputs
 
 STUDENT = LabelSpace(("fox", "owl", "cat", "dog"))
@@ -89,6 +100,15 @@ def test_in_a_sum_only_the_parts_that_need_it_are_cut(batch):
     assert torch.equal(method(student, teacher, batch)["kd"].value, alone(student, teacher, batch)["kd"].value)
 
 
+def test_what_a_method_watches_is_of_the_shared_columns_too(monkeypatch):
+    student, teacher = outputs(4, 0), outputs(3, 1)
+    method = share_classes(KDConfig().build(SHAPES, SHAPES), STUDENT, TEACHER, device=CPU)
+    monkeypatch.setattr(method.inner, "figures", lambda ours, theirs: {"ours": ours.logits, "theirs": theirs.logits})
+    found = method.figures(student, teacher)
+    assert torch.equal(found["ours"], student.logits[:, [0, 3]])
+    assert torch.equal(found["theirs"], teacher.logits[:, [2, 1]])
+
+
 def test_the_state_of_a_method_is_kept():
     method = share_classes(CKDConfig(task_weight=1.0).build(SHAPES, SHAPES), STUDENT, TEACHER, device=CPU)
     method.after_step(0.1)
@@ -133,6 +153,28 @@ class TestAnswers:
     def test_a_method_that_leaves_out_the_labels_is_refused(self):
         with pytest.raises(ConfigError, match=r"2 shared of 4 classes .*--ckd\.task-weight"):
             self.answers(CKDConfig())
+
+    @pytest.mark.parametrize("config", [KDConfig(task_weight=0.0) + CKDConfig(), 0.5 * CKDConfig()])
+    def test_a_sum_that_leaves_them_out_is_told_its_own_flag(self, config):
+        with pytest.raises(ConfigError, match=r"give it a weight \(--task-weight\)"):
+            self.answers(config)
+        words = ["--teacher", "t", "--method", config.name, "--task-weight", "1"]
+        assert distilled(words)[0].method.task_weight == 1.0
+
+    def test_one_that_teaches_the_labels_in_their_place_is_not_refused(self):
+        assert self.answers(LabelSmoothingConfig() + KDConfig()) is None
+
+    @pytest.mark.parametrize(
+        ("config", "key"),
+        [(CKDConfig(sampling="drawn"), "ckd"), (CKDConfig() + CKDConfig(sampling="drawn"), "ckd2")],
+        ids=["alone", "second"],
+    )
+    def test_a_sum_is_told_which_of_its_parts_forms_groups(self, config, key):
+        config = replace(config, task_weight=1.0)
+        with pytest.raises(ConfigError, match=rf"\(--{key}\.sampling batch\)$"):
+            self.answers(config)
+        method = distilled(["--teacher", "t", "--method", config.name, f"--{key}.sampling", "batch"])[0].method
+        assert replace(method, task_weight=1.0).build(SHAPES, SHAPES).needs.group_size is None
 
     def test_groups_with_samples_that_have_none_are_refused(self):
         with pytest.raises(ConfigError, match="given groups of 3 samples, and 4 of the 8"):

@@ -123,5 +123,9 @@ class TestSinks:
     def test_without_names_there_are_no_sinks(self, run):
         assert open_sinks([], run) == []
 
+    def test_what_a_method_watches_is_a_curve_where_it_is_defined(self):
+        record = {"kind": "validation", "step": 3, "figures": {"cka_inheritance": 0.5, "cka_exploration": None}}
+        assert scalars(record) == {"validation/cka_inheritance": 0.5}
+
     def test_whole_numbers_and_names_are_no_curves(self):
         assert scalars({"kind": "validation", "step": 3, "stage": "s", "accuracy": 0.5}) == {"validation/accuracy": 0.5}

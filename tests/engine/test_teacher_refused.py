@@ -14,7 +14,7 @@ from tutelage.data import open_dataset
 from tutelage.data.protocols import FewTeacherCalls
 from tutelage.engine import AnswersConfig, HttpConfig, resume, start
 from tutelage.errors import BudgetError, ConfigError, DataError, RunError, TeacherError, TutelageError
-from tutelage.methods import CKDConfig, FitNetConfig
+from tutelage.methods import CKDConfig, FitNetConfig, KDConfig
 from tutelage.teachers import AnswerStore, CallableTeacher, Ledger, serve
 
 FEW = FewTeacherCalls(subset_size=200)  # 160 images may be sent
@@ -90,6 +90,12 @@ class TestRefused:
     def test_groups_that_are_drawn_where_some_have_no_answer(self, answers, taught, refused):
         method = CKDConfig(sampling="drawn", k=2)
         refused(taught(method=method, **answers), ConfigError, "groups of 2 samples, and some of these would have no")
+
+    def test_groups_of_a_part_of_a_sum_with_the_flag_of_that_part(self, taught, refused):
+        method = KDConfig() + CKDConfig() + CKDConfig(sampling="drawn", k=2)
+        refused(
+            taught(method=method, budget=99, plan="random"), ConfigError, r"in the batch \(--ckd2\.sampling batch\)$"
+        )
 
     def test_a_server_that_is_down(self, taught, refused):
         refused(taught("http://127.0.0.1:9"), TeacherError, "no teacher answers at http://127.0.0.1:9 .*start the")

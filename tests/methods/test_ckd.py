@@ -1,5 +1,7 @@
 """CKD: groups that are sized, balanced, repeatable and saved, or given; no cross-entropy; presets; white box."""
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -168,6 +170,14 @@ def test_there_is_no_cross_entropy_unless_it_is_the_label_term():
     assert set(CKDConfig().build(SHAPES, SHAPES)(*given)) == {"comparison", "labels", "mean_logit"}
     config = CKDConfig(label_term="ce", task_weight=0.3)
     assert set(config.build(SHAPES, SHAPES)(*given)) == {"comparison", "mean_logit"}
+
+
+@pytest.mark.parametrize("form", [CKDConfig.ckd_arxiv, CKDConfig.ckd_wacv])
+def test_labels_without_weight_are_not_compared_and_the_rest_is_as_it_was(form):
+    given = Outputs(logits(0), {}), Outputs(logits(1), {}), batch()
+    both = form().build(SHAPES, SHAPES)(*given)
+    alone = dataclasses.replace(form(), label_weight=0.0).build(SHAPES, SHAPES)(*given)
+    assert alone == {name: term for name, term in both.items() if name != "labels"}
 
 
 def test_the_presets_are_those_of_the_two_releases():

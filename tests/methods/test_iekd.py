@@ -10,7 +10,7 @@ from tutelage.data import open_dataset
 from tutelage.engine import start
 from tutelage.errors import ConfigError, ShapeError
 from tutelage.methods import IEKDConfig, phases_of
-from tutelage.methods.adapters.halves import Split
+from tutelage.methods.adapters.halves import Split, halves_of
 from tutelage.methods.adapters.places import same_places
 from tutelage.models import build_network, load_network
 from tutelage.ops.similarity import linear_cka
@@ -164,6 +164,44 @@ class TestStages:
             ("auto_encoder", "method"),
             ("student", "student"),
         ]
+
+
+class TestFigures:
+    def test_a_half_that_says_what_the_teacher_says_has_cka_1_and_one_that_says_something_else_0(self):
+        method, theirs = followed((8, 4, 4), (4, 4, 4)), outputs((4, 4, 4), 0, n=400)
+        turned = -3 * theirs.logits.flip(1) + 7  # CKA does not see turns, scales and shifts
+        other = outputs((4, 4, 4), 1, n=400).logits
+        feature = torch.cat([turned, other], 1)
+        found = method.figures(Outputs(feature, {"stage2": feature}), theirs)
+        assert found["cka_inheritance"].item() == pytest.approx(1, abs=1e-6)
+        assert abs(found["cka_exploration"].item()) < 0.02
+        swapped = torch.cat([other, turned], 1)
+        found = method.figures(Outputs(swapped, {"stage2": swapped}), theirs)
+        assert found["cka_exploration"].item() == pytest.approx(1, abs=1e-6)
+
+    @pytest.mark.parametrize("pair", PAIRS)
+    def test_they_are_there_for_every_kind_of_feature(self, pair):
+        ours, theirs = pair
+        found = followed(ours, theirs).figures(outputs(ours, 0), outputs(theirs, 1))
+        assert set(found) == {"cka_inheritance", "cka_exploration"}
+        assert all(value.shape == () and value.isfinite() for value in found.values())
+
+    @pytest.mark.parametrize(("ratio", "left"), [(0.0, "cka_exploration"), (1.0, "cka_inheritance")])
+    def test_a_half_without_channels_has_none(self, ratio, left):
+        assert set(followed(ratio=ratio).figures(outputs((6, 4, 4), 0), outputs((8, 4, 4), 1))) == {left}
+
+    def test_a_half_without_a_weight_has_one_all_the_same(self):
+        found = followed(explore=0.0).figures(outputs((6, 4, 4), 0), outputs((8, 4, 4), 1))
+        assert set(found) == {"cka_inheritance", "cka_exploration"}
+
+    @pytest.mark.parametrize("settings", [{}, {"ratio": 0.3, "split": "random", "split_seed": 5}])
+    def test_whoever_looks_at_the_student_later_finds_the_same_halves(self, settings):
+        shapes = {"stage1": (4, 8, 8), "stage2": (9, 4, 4)}, {"stage1": (4, 8, 8), "stage2": (8, 4, 4)}
+        method = IEKDConfig(**settings).build(*shapes)
+        role, split = halves_of(IEKDConfig(**settings), *shapes)
+        assert role == method.role
+        assert torch.equal(split.inheriting, method.split.inheriting)
+        assert torch.equal(split.exploring, method.split.exploring)
 
 
 class TestRefusals:

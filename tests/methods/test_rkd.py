@@ -1,5 +1,6 @@
 """RKD: two terms on features of any shape."""
 
+import pytest
 import torch
 
 from tutelage.methods import RKDConfig
@@ -29,3 +30,11 @@ def test_a_map_counts_as_the_vector_of_its_numbers():
 def test_a_student_that_is_a_scaled_and_shifted_teacher_has_nothing_to_learn():
     teacher = torch.randn(6, 5)
     assert all(term.value < 1e-9 for term in terms("embedding", 3 * teacher + 1, teacher).values())
+
+
+@pytest.mark.parametrize("kept", ["distance", "angle"])
+def test_a_term_without_weight_is_not_computed(kept):
+    student, teacher = torch.randn(6, 3), torch.randn(6, 5)
+    both = terms("embedding", student, teacher)
+    off = {name: 0.0 for name in both if name != kept}
+    assert terms("embedding", student, teacher, **off) == {kept: both[kept]}

@@ -22,6 +22,7 @@ from tutelage.methods import (
     DMLConfig,
     FitNetConfig,
     ICKDConfig,
+    IEKDConfig,
     KDConfig,
     LabelSmoothingConfig,
     Method,
@@ -254,6 +255,17 @@ class TestTaskWeight:
         smoothed = F.cross_entropy(ours.logits, batch.labels, label_smoothing=0.1)
         soft = F.kl_div((ours.logits / 2).log_softmax(1), (theirs.logits / 2).softmax(1), reduction="batchmean") * 4
         torch.testing.assert_close(total, 0.1 * smoothed + 0.9 * soft)
+
+
+class TestFigures:
+    def test_those_of_all_parts_are_named_as_their_terms_and_what_has_none_adds_none(self):
+        method, batch = (KDConfig() + IEKDConfig() + IEKDConfig(ratio=1.0)).build(SHAPES, WIDER), samples(8)
+        assert method.needs.figures
+        found = method.figures(learner()(batch), frozen()(batch))
+        assert list(found) == ["iekd.cka_inheritance", "iekd.cka_exploration", "iekd2.cka_inheritance"]
+
+    def test_a_sum_without_any_says_so(self):
+        assert not (KDConfig() + RKDConfig()).build(SHAPES, WIDER).needs.figures
 
 
 class TestNeeds:

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ def result_of(method: str, seed: int, test: float) -> dict[str, Any]:
         "method": method,
         "seed": seed,
         "student": {"model": "zoo:digits_small", "parameters": 1234, "num_classes": 10},
-        "teacher": None if alone else dict(TEACHER),
+        "teacher": None if alone else deepcopy(TEACHER),
         "accuracy": {
             "last": {"epoch": 30, "validation": test + 0.004, "test": test},
             "best": {"epoch": 27, "validation": test + 0.006, "test": test + 0.002},

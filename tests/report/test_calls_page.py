@@ -187,5 +187,5 @@ def test_hostile_names_stay_text(study):
     for subset_size in (2000, 4000):
         study.add(hostile, 0, 0.2, settings=study.few(subset_size))
         study.add("kd", 0, 0.2, settings=study.few(subset_size))
-    assert "<script" not in page_of(study)
+    assert "<script>alert" not in page_of(study)
     assert "<script" not in markdown_curve(study.root)

@@ -5,10 +5,13 @@ import re
 import shutil
 import subprocess
 import sys
+from base64 import b64encode
+from hashlib import sha256
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+import scipy.stats
 
 from tutelage import report
 from tutelage.errors import DataError
@@ -22,7 +25,7 @@ class Reader(HTMLParser):
 
     def __init__(self):
         super().__init__()
-        self.open, self.tags, self.attributes, self.texts, self.ids = [], [], [], [], []
+        self.open, self.tags, self.attributes, self.texts, self.ids, self.scripts = [], [], [], [], [], []
 
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
@@ -41,7 +44,9 @@ class Reader(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
-        if self.open and self.open[-1] != "style":
+        if self.open and self.open[-1] == "script":
+            self.scripts.append(data)
+        elif self.open and self.open[-1] != "style":
             self.texts.append(data)
 
 
@@ -79,10 +84,52 @@ def test_every_table_row_has_a_cell_for_every_column(page):
 
 def test_nothing_is_loaded(page):
     reader = read(page)
-    assert not {"script", "img", "iframe", "object", "embed"} & set(reader.tags)
+    assert not {"img", "iframe", "object", "embed"} & set(reader.tags)
     loaded = [value for _, name, value in reader.attributes if name in ("src", "href", "srcset", "xlink:href", "data")]
-    assert loaded == ["data:,"]
+    assert [value for value in loaded if not value.startswith("#made-")] == ["data:,"]
     assert not re.search(r"https?://|@import|url\(", page)
+
+
+def test_the_one_script_is_ours_and_no_other_may_run(page):
+    reader = read(page)
+    (script,) = reader.scripts
+    assert script == (Path(report.__file__).parent / "page.js").read_text(encoding="utf-8")
+    assert [(name, value) for tag, name, value in reader.attributes if tag == "script"] == []
+    (policy,) = [value for _, name, value in reader.attributes if name == "content" and "default-src" in value]
+    assert f"script-src 'sha256-{b64encode(sha256(script.encode()).digest()).decode()}';" in policy
+
+
+def test_the_cells_hold_the_numbers_by_which_a_heading_sorts(page):
+    table = re.search(r'<table class="sortable">.*?</table>', page, re.S).group()
+    gains = [float(value) for value in re.findall(r'<td class="over_alone [a-z]*" data-value="([^"]*)"', table)]
+    assert gains == sorted(gains, reverse=True)  # crd, kd, rkd and iekd: the order of their accuracies
+    assert len(gains) == 4
+    assert gains[0] == pytest.approx((0.9701 + 0.9718 + 0.9689 - 0.9410 - 0.9432 - 0.9384) / 3, abs=1e-6)
+    alone = next(row for row in re.findall(r"<tr.*?</tr>", table, re.S) if "student alone" in row)
+    assert '<td class="over_alone ">–</td>' in alone  # what has no number is sorted last
+
+
+def test_the_name_of_a_row_leads_to_how_its_number_was_made(page):
+    links = re.findall(r'<a href="#(made-1-\d)">([^<]*)</a>', page)
+    assert [name for _, name in links] == ["iekd", "crd", "kd", "rkd", "student alone"]
+    for at, name in links:
+        made = page[page.index(f'id="{at}"') :].split("</summary>")[0]
+        assert name in made
+
+
+def test_what_the_runs_of_a_row_share_is_said_once_and_what_differs_by_seed(study):
+    for seed, commit in enumerate(("aaa", "aaa", "bbb-dirty")):
+        study.add("kd", seed, 0.95, change=lambda result, commit=commit: result.update(commit=commit))
+    text = text_of(read(page_of(study)))
+    assert "aaa (seed 0 and 1) bbb-dirty (seed 2)" in text
+    assert text.count("Some CPU, 2 cores, 1 thread") == 1
+
+
+def test_tests_are_told_with_their_p_values(page):
+    text = text_of(read(page))
+    p = scipy.stats.ttest_rel((0.9566, 0.9570, 0.9541), (0.9410, 0.9432, 0.9384)).pvalue
+    assert f"Over student alone, paired by seed: +1.50 ± 0.27 points, n = 3, p = {p:.2g}, " in text
+    assert "after Holm’s correction for 4 comparisons" in text
 
 
 def test_numbers_and_findings_are_on_the_page(page):
@@ -156,7 +203,8 @@ def test_hostile_names_stay_text(study):
     study.add(HOSTILE, 0, 0.96, change=change, settings={"method_settings": {HOSTILE: HOSTILE}})
     study.start(HOSTILE, 0)
     reader = read(page_of(study, title=HOSTILE))
-    assert not {"script", "img"} & set(reader.tags)
+    assert (reader.tags.count("script"), reader.tags.count("img")) == (1, 0)
+    assert "alert" not in reader.scripts[0]
     assert not [name for _, name, _ in reader.attributes if name.startswith("on")]
     assert "<script>alert(1)" in text_of(reader)
 

@@ -123,3 +123,22 @@ def test_no_two_of_24_methods_look_the_same(study):
         study.add(f"method{i}", 0, 0.9)
     styles = styles_of(only_group(study.root).rows)
     assert len(set(styles.values())) == 24
+
+
+def test_what_has_no_weight_in_a_whole_stage_is_not_drawn_and_what_warms_up_is(study):
+    def line(epoch, warm):
+        terms = {
+            "task": (2.0, 0.0),
+            "num_tuples": (400.0, 0.0),
+            "tuples": (0.5, 10.0),
+            "kd": (1.0, warm),
+            "hinge": (0, 1),
+        }
+        shown = {name: {"value": value, "weight": weight} for name, (value, weight) in terms.items()}
+        return train(epoch, 0.0, 0.0) | {"terms": shown}
+
+    later = [train(1, 2.0, 0.1, "b"), train(2, 1.0, 0.1, "b")]
+    study.add("refilled", 0, 0.9, metrics=[line(1, 0.0), line(2, 0.5), *later])
+    (_, first), (_, second) = loss_terms(only_group(study.root).rows[0], "c0 d0")
+    assert "At the end: hinge 0, kd 0.5, tuples 5." in first
+    assert "At the end: kd 0.1." in second

@@ -23,9 +23,18 @@ def near(name, label, ours=0.9, theirs=0.8):
     return {"id": name, "label": label, "image": PICTURE, "similarity": ours, "student_similarity": theirs}
 
 
+CHANNELS = {"role": "stage3", "above": 0.1, "student": {"all": 0.75}, "teacher": 0.9}
+
+
+def halves(inheritance, exploration):
+    every = {"all": (inheritance + exploration) / 2, "inheritance": inheritance, "exploration": exploration}
+    return {"channels": CHANNELS | {"student": every}}
+
+
 def relations(overlap=0.5, *, teacher=OURS, split="test", samples=101, features="embedding", **figures):
-    sides = {"accuracy": 0.9, "ece": 0.03, "purity": 0.8}
+    sides = {"accuracy": 0.9, "ece": 0.03, "purity": 0.8, "ncm": 0.85, "nmi": 0.6}
     both = {"overlap": overlap, "cka_features": 0.7, "cka_logits": None, "agreement": 0.9, "correlation_gap": 0.2}
+    both["seen_auc"] = 0.7
     picture = {"id": 4, "label": "cat", "image": PICTURE, "student_says": "dog"}
     picture |= {"positives": [near(7, "cat"), near(8, "cat", -0.1)], "negatives": [near(9, "fox", 0.5, None)]}
     return {
@@ -146,7 +155,47 @@ class TestTable:
         assert "The features of kd are the logits: there is no embedding." in table.notes
 
 
+class TestChannels:
+    def test_each_row_has_what_it_knows_and_the_teacher_its_own(self, study):
+        for seed, (one, other) in enumerate([(0.8, 0.6), (0.9, 0.5)]):
+            add(study, "iekd", seed, relations() | halves(one, other))
+            add(study, "kd", seed, relations() | {"channels": CHANNELS})
+        (table,) = relations_tables(group(study))
+        shown = lines(table)
+        assert shown["iekd"]["Active, inheriting (%)"].startswith("85.0")
+        assert shown["iekd"]["Active, exploring (%)"].startswith("55.0")
+        assert shown["kd"]["Active (%)"].startswith("75.0")
+        assert (shown["kd"]["Active, inheriting (%)"], shown["teacher"]["Active (%)"]) == ("–", "90.00")
+        assert "Active channels are those of stage3." in table.notes
+
+    def test_runs_that_nobody_measured_it_of_have_no_column(self, study):
+        add(study, "kd", 0, relations())
+        (table,) = relations_tables(group(study))
+        assert not [heading for heading in table.headings if heading.startswith("Active")]
+
+    def test_a_half_that_is_not_there_is_no_number(self, study):
+        add(study, "iekd", 0, relations() | {"channels": CHANNELS | {"student": {"all": 0.5, "exploration": None}}})
+        (table,) = relations_tables(group(study))
+        assert "Active, exploring (%)" not in table.headings
+
+
 class TestPictures:
+    def test_heat_maps_stand_beside_the_sample(self, study):
+        content = relations()
+        content["pictures"]["samples"][0]["heat"] = [{"of": "inheritance", "image": PICTURE}]
+        add(study, "iekd", 0, content)
+        ((_, (strip,)),) = relations_strips(group(study))
+        assert strip.heat == (("inheritance", PICTURE),)
+        text = page_of(study)
+        assert 'alt="Where the channels of the inheritance answer, sample 4"' in text
+
+    def test_a_heat_map_that_is_no_png_in_the_file_is_refused(self, study):
+        content = relations()
+        content["pictures"]["samples"][0]["heat"] = [{"of": "teacher", "image": "https://a.b/c.png"}]
+        add(study, "iekd", 0, content)
+        with pytest.raises(DataError, match=r"at pictures.samples.0.heat.0.image"):
+            page_of(study)
+
     def test_they_are_of_the_lowest_seed_with_both_similarities(self, study):
         for seed in (2, 1):
             add(study, "kd", seed, relations())
@@ -216,7 +265,7 @@ class TestPage:
         add(study, "kd", 0, content)
         reader = Reader()
         reader.feed(page_of(study))
-        assert "script" not in reader.tags
+        assert reader.tags.count("script") == 1  # the page's own
         assert {image["src"] for image in reader.images} == {PICTURE}
         assert not any("onerror" in image for image in reader.images)
 
@@ -242,6 +291,10 @@ class TestReading:
             ({"figures": {"overlap": "much"}}, "a finite number at figures.overlap"),
             ({"pictures": {"by": "teacher", "samples": {}}}, "a list of objects at pictures.samples"),
             ({"pictures": {"by": "teacher", "samples": [3]}}, "a list of objects at pictures.samples"),
+            ({"channels": {"role": "stage3"}}, "an object at channels.student"),
+            ({"noise": {"levels": 3}}, "a list of objects at noise.levels"),
+            ({"noise": {"levels": [{"sigma": 0.1, "accuracy": []}]}}, "numbers at noise.levels.0.accuracy"),
+            ({"noise": {"levels": [{"sigma": 0.1, "accuracy": [2]}]}}, "between 0 and 1 at noise.levels.0.accuracy.0"),
         ],
     )
     def test_what_is_damaged_is_named(self, tmp_path, change, message):

@@ -8,7 +8,8 @@ import pytest
 
 from tutelage.errors import DataError
 from tutelage.report import load_runs
-from tutelage.report.runs import Measured, Score
+from tutelage.report.results import Score
+from tutelage.report.runs import Measured
 
 
 def edit(path, change):

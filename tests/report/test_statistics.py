@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tutelage.errors import DataError
-from tutelage.report.statistics import Estimate, estimate, paired
+from tutelage.report.statistics import Estimate, estimate, holm, paired
 
 ACCURACIES = st.lists(st.floats(0, 1), min_size=2, max_size=8)
 
@@ -77,3 +77,40 @@ def test_the_same_difference_for_every_seed_calls_nothing():
 def test_rounding_errors_are_no_difference():
     gain = paired({0: 0.1 + 0.2, 1: 0.3}, {0: 0.3, 1: 0.3})
     assert (gain.mean, gain.half_width) == (0, 0)
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 449), min_size=3, max_size=6), st.data())
+def test_the_p_value_is_that_of_the_paired_t_test_and_agrees_with_the_interval(ours, data):
+    theirs = data.draw(st.lists(st.integers(0, 449), min_size=len(ours), max_size=len(ours)))
+    differences = {a - b for a, b in zip(ours, theirs, strict=True)}
+    gain = paired(*({seed: right / 449 for seed, right in enumerate(each)} for each in (ours, theirs)))
+    if len(differences) == 1:
+        assert gain.p_value is None
+        return
+    assert gain.p_value == pytest.approx(scipy.stats.ttest_rel(ours, theirs).pvalue, rel=1e-6)
+    assert gain.excludes_zero == (gain.p_value < 0.05) or gain.p_value == pytest.approx(0.05)
+
+
+def test_one_seed_has_no_p_value():
+    assert estimate([0.01]).p_value is None
+
+
+def test_holm_by_hand():
+    # 0.005 × 5, 0.01 × 4, 0.03 × 3, then 0.04 × 2 = 0.08, which may not be below 0.09, and 0.9 × 1
+    assert holm([0.04, 0.005, 0.9, 0.03, 0.01]) == pytest.approx([0.09, 0.025, 0.9, 0.09, 0.04])
+    assert holm([0.6, 0.7]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+@given(st.lists(st.floats(0, 1), max_size=8))
+def test_holm_is_at_least_the_p_value_and_at_most_bonferroni(p_values):
+    for p, adjusted in zip(p_values, holm(p_values), strict=True):
+        assert p <= adjusted <= 1.0
+        assert adjusted <= max(len(p_values) * p, *p_values) + 1e-12
+
+
+@given(st.permutations([0.01, 0.02, 0.5, 0.9]))
+def test_holm_does_not_depend_on_the_order(p_values):
+    found = dict(zip(p_values, holm(p_values), strict=True))
+    assert found == pytest.approx({0.01: 0.04, 0.02: 0.06, 0.5: 1.0, 0.9: 1.0})

@@ -181,6 +181,21 @@ class Judge:
         mine = self._mine(split) if ids is None else ids[self._fabric.global_rank :: self._fabric.world_size]
         return evaluate(self._asked(network), self.batches(split, mine), reduce=self._total)
 
+    def score_classes(self, network: nn.Module, split: Split) -> tuple[Score, list[int], list[int]]:
+        """:meth:`score_network`, and beside it the images of each class and how many of them are classified rightly."""
+        answer = self._asked(network)
+        counts = torch.zeros(2, len(self._data.labels), dtype=torch.float64, device=self._fabric.device)
+
+        def counted(batch: Batch) -> Outputs:
+            outputs = answer(batch)
+            right = outputs.logits.argmax(1) == batch.labels
+            counts.index_add_(1, batch.labels, torch.stack([torch.ones_like(right), right]).double())
+            return outputs
+
+        score = evaluate(counted, self.batches(split, self._mine(split)), reduce=self._total)
+        images, right = self._total(counts).long().tolist()
+        return score, images, right
+
     def score_ncm(self, network: nn.Module, split: Split) -> float:
         """:func:`evaluate_ncm` of a bare network that hands out its ``embedding``; it sees the training images too."""
         answer = self._asked(network)
@@ -199,6 +214,11 @@ class Judge:
             return {"ncm": self.score_ncm(network, split)}
         score = self.score_network(network, split)
         return {"accuracy": score.accuracy, "loss": score.loss}
+
+    @torch.inference_mode()
+    def ask(self, network: nn.Module, batch: Batch) -> Outputs:
+        """What a bare network says of a batch, in eval mode and in the precision of the run; all ranks must ask."""
+        return self._asked(network)(batch)
 
     def _asked(self, network: nn.Module) -> Callable[[Batch], Outputs]:
         network.eval()

@@ -24,6 +24,7 @@ from tutelage.engine.session import Session
 from tutelage.engine.sinks import MetricsLog
 from tutelage.engine.state import State
 from tutelage.engine.stopping import polite_stop
+from tutelage.engine.watching import Watch
 from tutelage.errors import Interrupted, RunError
 from tutelage.methods import Method
 from tutelage.models import save_network
@@ -65,7 +66,7 @@ class StageLoop:
         self._batches, self._total = loader.num_batches, self.stage.epochs * loader.num_batches
         self._judge, self._alone = judge_of(self.method), trains_alone(self.method)
         self._marked = self._saved = time.monotonic()
-        self._images = 0
+        self._images, self._watch = 0, Watch(self.session, self.method)
         title = f"{self.stage.method.name if self.stage.method else 'labels'} · {self.session.config.student.model}"
         with Progress(title, self._total, show=self.session.fabric.is_global_zero) as self._progress:
             if self._inherit():
@@ -75,6 +76,8 @@ class StageLoop:
             self._begin()
             self._marked = time.monotonic()
             self._progress.start_at(position.step)
+            if self._watch.why_not:
+                self._progress.note(position.step, self._watch.why_not)
             with polite_stop() as asked:
                 while not self._over:
                     if not self._alone:
@@ -157,8 +160,7 @@ class StageLoop:
     def _mixture(self, batch: Batch) -> Mixture | None:
         if self.stage.mix is None:
             return None
-        height, width = batch.images.shape[2:]
-        position = self.state.position
+        position, (height, width) = self.state.position, batch.images.shape[2:]
         return self.stage.mix.draw(self.session.config.seed, position.stage * 2**32 + position.step, (height, width))
 
     def _unsynced(self, due: bool) -> AbstractContextManager[Any]:
@@ -232,10 +234,11 @@ class StageLoop:
         self._progress.note(position.step, f"loss {reading['loss']:.3f}{right}, {rate:,.0f} images/s")
 
     def _clock(self) -> float:
-        """Count the seconds since the clock was last asked; images a second in that time."""
+        """Count the seconds since the clock was last asked, and what memory they took; images a second in that time."""
         now = time.monotonic()
         seconds, images = now - self._marked, self._images
         self.state.position.seconds += seconds
+        self.state.position.memory = max(self.state.position.memory, self.session.footprint.peak())
         self._marked, self._images = now, 0
         return images / max(seconds, 1e-9)
 
@@ -265,11 +268,12 @@ class StageLoop:
                     f"the learning rate or clip the gradient; the checkpoint before it is kept"
                 )
         record = {"kind": "validation", "stage": self.stage.name, "epoch": position.epoch, "step": position.all_steps}
-        self._log.write({**record, **measured, **({"peers": others} if peers else {})})
+        self._log.write({**record, **measured, **({"peers": others} if peers else {}), **self._watch()})
         if figure > position.best:
             position.best = figure
             self._keep_best()
         self._progress.note(position.step, f"validation {name} {figure:.1%}")
+        self.session.footprint.restart()  # of batches of 500 that a validation forwards, nothing is counted
         self._marked = time.monotonic()
 
     def _keep_best(self) -> None:
@@ -291,7 +295,6 @@ class StageLoop:
     def _save(self) -> None:
         position = self.state.position
         self._clock()
-        position.metrics = self._log.size()
-        position.calls = self.session.calls
+        position.metrics, position.calls = self._log.size(), self.session.calls
         self.state.save()
         self._marked = self._saved = time.monotonic()

@@ -4,10 +4,10 @@ Letters: n samples, d features, c classes.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -15,8 +15,9 @@ from torch import Tensor
 from tutelage.data import Dataset
 from tutelage.engine.codec import from_json
 from tutelage.engine.config import EngineConfig, RunConfig
-from tutelage.engine.evaluation import Judge
+from tutelage.engine.evaluation import evaluate, evaluate_ncm
 from tutelage.engine.opening import open_teacher
+from tutelage.engine.relation_channels import Place, channel_facts, heat_maps, place_of
 from tutelage.engine.relation_figures import (
     BINS,
     agreement,
@@ -25,17 +26,20 @@ from tutelage.engine.relation_figures import (
     nearest_samples,
     neighbour_overlap,
 )
+from tutelage.engine.relation_noise import DRAWS, NOISE, check_levels, under_noise
 from tutelage.engine.relation_pictures import chosen_samples, in_context
+from tutelage.engine.relation_samples import Samples, Seen, Shown, ask, draw_samples
 from tutelage.engine.session import open_fabric
-from tutelage.engine.task import Task, open_task
+from tutelage.engine.task import open_task
 from tutelage.engine.teacher_config import TeacherConfig
-from tutelage.errors import ConfigError, DataError, InputError, RunError
+from tutelage.errors import ConfigError, DataError, RunError
 from tutelage.labels import LabelSpace
 from tutelage.models import load_network
+from tutelage.ops.judges import cluster_nmi, seen_auc
 from tutelage.ops.similarity import correlation_gap, linear_cka
 from tutelage.rundir import RunDir
 from tutelage.teachers import LiveTeacher
-from tutelage.types import Batch
+from tutelage.types import Batch, Shapes
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -48,34 +52,6 @@ SAMPLES = 10_000
 """All test images of CIFAR; of 50,000 photographs with 2,048 features the neighbours alone are 10^13 operations."""
 
 
-Shown = Literal["validation", "test"]
-
-LEAST = 4
-"""What the unbiased estimate of CKA needs."""
-
-
-class _Samples(NamedTuple):
-    """The samples in question: ids ``(n,)`` of a split, their labels ``(n,)`` and the names of these."""
-
-    judge: Judge
-    split: Shown
-    ids: Tensor
-    labels: Tensor
-    classes: LabelSpace
-
-    def show(self, rows: Tensor) -> Batch:
-        """Some of them, un-augmented."""
-        return next(iter(self.judge.batches(self.split, self.ids[rows])))
-
-
-class _Seen(NamedTuple):
-    """What a network says of the samples: features ``(n, d)`` of a role, and logits ``(n, c)``."""
-
-    role: str
-    features: Tensor
-    logits: Tensor
-
-
 def relate(
     path: Path,
     *,
@@ -83,13 +59,14 @@ def relate(
     samples: int = SAMPLES,
     k: int = 10,
     teacher: Path | None = None,
+    noise: Sequence[float] = NOISE,
     engine: EngineConfig | None = None,
 ) -> dict[str, Any]:
     """Measure how samples relate for the student of a finished run and its teacher, and keep it in the run.
 
     The student has its last weights. Both see un-augmented images. A teacher is asked only where it is a stored
     network whose calls cost nothing; without one there are figures of the student alone. Features are the embedding,
-    flattened; the logits where a network has none.
+    flattened; the logits where a network has none. Nearest class means are those of all training images.
 
     Args:
         path: The run.
@@ -97,6 +74,7 @@ def relate(
         samples: The most of them; a larger split is sampled, alike for every run.
         k: Neighbours of a sample.
         teacher: A stored network to compare with instead of the run's own, for a student that had none.
+        noise: Levels of noise on the student's weights, under which its accuracy is measured; empty for none.
         engine: Where and how; by default in single precision, since bfloat16 cannot tell neighbours apart.
 
     Returns:
@@ -108,29 +86,33 @@ def relate(
         DataError: if the teacher is missing, or not any more the network that taught.
         InputError: if a network answers with numbers that are not finite.
     """
+    check_levels(noise)
     run = _finished(path)
     config, result = from_json(run.read_json("config.json")), run.read_json("result.json")
     fabric = open_fabric(replace(engine or EngineConfig(precision="32"), devices=1))
     task = open_task(config)
-    data, drawn = task.data, _drawn(task, fabric, split, samples)
+    data, drawn = task.data, draw_samples(task, fabric, split, samples)
     if not 1 <= k < len(drawn.ids):
         raise ConfigError(f"k must be from 1 to {len(drawn.ids) - 1}, one below the number of samples, got {k}")
     student = LiveTeacher(load_network(run.student).to(fabric.device), autocast=fabric.autocast)
     source, left_out = _teacher(config, result, data, fabric, instead=teacher)
-    ours = _ask(student, drawn)
+    place = place_of(config.method, student.shapes, _partner(run, config, source if teacher is None else None))
+    ours = ask(student, drawn, place.role)
     about, near = _about(student, ours, drawn, k)
     found = {"format": FORMAT, "data": data.name, "split": split, "samples": len(drawn.ids), "k": k, "bins": BINS}
     found |= {"student": about, "teacher": None, "teacher_left_out": left_out, "figures": None}
-    if source is None:
-        found["pictures"] = _pictures(drawn, ours, None)
-    else:
-        theirs = _ask(source, drawn)
+    theirs: Seen | None = None
+    if source is not None:
+        theirs = ask(source, drawn, place.role)
         of_teacher, near_teacher = _about(source, theirs, drawn, k)
         overlap = neighbour_overlap(near, near_teacher)
         same = data.labels.relation(source.labels) == "same"
         found["teacher"] = of_teacher | {"fingerprint": source.network.fingerprint()}
-        found["figures"] = {"overlap": overlap, **_figures(ours, theirs, same)}
-        found["pictures"] = _pictures(drawn, ours, theirs)
+        doubt = _seen_auc(theirs, drawn, source.labels)
+        found["figures"] = {"overlap": overlap, **_figures(ours, theirs, same), "seen_auc": doubt}
+    found["pictures"] = _pictures(drawn, ours, theirs, heat=lambda rows: _heat(drawn, rows, student, source, place))
+    found["channels"] = channel_facts(place, student=ours.active, teacher=None if theirs is None else theirs.active)
+    found["noise"] = _under_noise(student, drawn, noise)
     content: dict[str, Any] = _without_nan(found)
     run.write_json(RELATIONS, content)
     return content
@@ -191,32 +173,13 @@ def _teacher(
     return source, ""
 
 
-def _drawn(task: Task, fabric: "Fabric", split: Shown, samples: int) -> _Samples:
-    """At most so many samples, at random (a folder holds one class after the other) and alike in every run."""
-    if samples < LEAST:
-        raise ConfigError(f"relations need at least {LEAST} samples, got {samples}: raise --samples")
-    judge = Judge(task.data, fabric, task.division)
-    ids, labels = judge.ids[split], judge.labels(split).cpu()
-    if len(ids) < LEAST:
-        raise ConfigError(f"relations need at least {LEAST} samples, and {split} has {len(ids)}: take another split")
-    if len(ids) > samples:
-        rows = torch.randperm(len(ids), generator=torch.Generator().manual_seed(0))[:samples].sort().values
-        ids, labels = ids[rows], labels[rows]
-    return _Samples(judge, split, ids, labels, task.data.labels)
+def _partner(run: RunDir, config: RunConfig, source: LiveTeacher | None) -> Shapes | None:
+    """What the one hands out that the student learnt from; None where that may not be looked at."""
+    peer = run.path / "peer1.safetensors"
+    return source.shapes if source is not None else load_network(peer).shapes if config.peers else None
 
 
-def _ask(source: LiveTeacher, drawn: _Samples) -> _Seen:
-    role = "embedding" if "embedding" in source.shapes else "logits"
-    source.listen(() if role == "logits" else (role,))
-    parts = [source(batch) for batch in drawn.judge.batches(drawn.split, drawn.ids)]
-    logits = torch.cat([part.logits for part in parts]).float().cpu()
-    features = logits if role == "logits" else torch.cat([part.taps[role] for part in parts]).flatten(1).float().cpu()
-    if not bool(logits.isfinite().all() and features.isfinite().all()):
-        raise InputError(f"{source.network.card.model} answers with numbers that are not finite: it has diverged")
-    return _Seen(role, features, logits)
-
-
-def _about(source: LiveTeacher, seen: _Seen, drawn: _Samples, k: int) -> tuple[dict[str, Any], Tensor]:
+def _about(source: LiveTeacher, seen: Seen, drawn: Samples, k: int) -> tuple[dict[str, Any], Tensor]:
     """Figures of one network, and the neighbours that it sees."""
     near = nearest_samples(seen.features, k)
     known = drawn.classes.relation(source.labels) == "same"
@@ -226,10 +189,24 @@ def _about(source: LiveTeacher, seen: _Seen, drawn: _Samples, k: int) -> tuple[d
         "accuracy": (seen.logits.argmax(1) == drawn.labels).double().mean().item() if known else None,
         "ece": calibration_error(seen.logits, drawn.labels) if known else None,
         "purity": class_purity(near, drawn.labels),
+        "ncm": _class_means(source, drawn) if seen.role == "embedding" else None,
+        "nmi": cluster_nmi(seen.features, drawn.labels),
     }, near
 
 
-def _figures(ours: _Seen, theirs: _Seen, same: bool) -> dict[str, Any]:
+def _class_means(source: LiveTeacher, drawn: Samples) -> float:
+    """Accuracy of the nearest mean of the training images: a teacher of other classes has one, though no accuracy."""
+    source.listen(["embedding"])
+
+    def embed(batch: Batch) -> Tensor:
+        return source(batch).taps["embedding"]
+
+    training = drawn.judge.batches("train", drawn.judge.ids["train"])
+    judged = drawn.judge.batches(drawn.split, drawn.ids)
+    return evaluate_ncm(embed, training, judged, num_classes=len(drawn.classes))
+
+
+def _figures(ours: Seen, theirs: Seen, same: bool) -> dict[str, Any]:
     """Figures of both; other classes cannot agree."""
     return {
         "cka_features": linear_cka(ours.features, theirs.features).item(),
@@ -239,14 +216,50 @@ def _figures(ours: _Seen, theirs: _Seen, same: bool) -> dict[str, Any]:
     }
 
 
-def _pictures(drawn: _Samples, ours: _Seen, theirs: _Seen | None) -> dict[str, Any]:
+def _seen_auc(theirs: Seen, drawn: Samples, known: LabelSpace) -> float | None:
+    """How well the teacher's doubt tells the classes it knows from others; None where it knows all or none of them."""
+    shared = torch.tensor([name in known.names for name in drawn.classes.names])
+    seen = shared[drawn.labels]
+    return seen_auc(theirs.logits, seen) if 0 < int(seen.sum()) < len(seen) else None
+
+
+def _heat(
+    drawn: Samples, rows: Tensor, student: LiveTeacher, teacher: LiveTeacher | None, place: Place
+) -> list[list[dict[str, str]]]:
+    """For each of some samples, pictures of where the channels answer: in halves where the student's are split."""
+    found: list[list[dict[str, str]]] = [[] for _ in rows]
+    for name, source, split in (("student", student, place.split), ("teacher", teacher, None)):
+        if source is None or place.role is None or len(source.shapes.get(place.role, ())) != 3:
+            continue  # a vector has no places, and tokens have none that can be drawn
+        source.listen([place.role])
+        maps = heat_maps(source(drawn.show(rows)).taps[place.role].cpu(), split, name)
+        found = [before + more for before, more in zip(found, maps, strict=True)]
+    return found
+
+
+def _under_noise(student: LiveTeacher, drawn: Samples, noise: Sequence[float]) -> dict[str, Any] | None:
+    """Accuracy under noise on the weights."""
+    if not noise:
+        return None
+    student.listen(())
+
+    def accuracy() -> float:
+        return evaluate(student, drawn.judge.batches(drawn.split, drawn.ids)).accuracy
+
+    return {"draws": DRAWS, "levels": under_noise(student.network, accuracy, noise)}
+
+
+def _pictures(
+    drawn: Samples, ours: Seen, theirs: Seen | None, *, heat: Callable[[Tensor], list[list[dict[str, str]]]]
+) -> dict[str, Any]:
     """A few samples and what is near them, by the teacher's features where there are any."""
     named, names = ours.logits.argmax(1), drawn.classes.names
     chosen = chosen_samples(named == drawn.labels)
     by, beside = (ours.features, None) if theirs is None else (theirs.features, ours.features)
     shown = in_context(by, beside, drawn.labels, chosen, drawn.show, names)
     said = [names[number] for number in named[chosen].tolist()]
-    samples = [sample | {"student_says": name} for sample, name in zip(shown, said, strict=True)]
+    told = zip(shown, said, heat(chosen), strict=True)
+    samples = [sample | {"student_says": name, "heat": maps} for sample, name, maps in told]
     return {"by": "student" if theirs is None else "teacher", "samples": samples}
 
 

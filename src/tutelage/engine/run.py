@@ -1,6 +1,5 @@
 """From a config to a finished run directory, in one go or in as many as it takes."""
 
-import datetime
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
@@ -17,24 +16,20 @@ from tutelage.engine.cohort import Cohort, CohortObjective, Lessons
 from tutelage.engine.config import DataConfig, EngineConfig, RunConfig, StageConfig
 from tutelage.engine.evaluation import Judge, Split
 from tutelage.engine.handover import before, follow, stage_facts, trains_alone
-from tutelage.engine.incremental import old_and_new
 from tutelage.engine.loop import StageLoop
 from tutelage.engine.meter import Meter
 from tutelage.engine.objective import Objective
 from tutelage.engine.optimizer import make_optimizer
-from tutelage.engine.origin import origin_of_run
+from tutelage.engine.outcome import finish
 from tutelage.engine.products import find_product
 from tutelage.engine.session import Session, open_fabric
 from tutelage.engine.sinks import MetricsLog
 from tutelage.engine.state import Position, State, standing
 from tutelage.errors import ConfigError, LabelSpaceError, RunError, ShapeError, TutelageError
-from tutelage.models import load_network, save_network
-from tutelage.models.checkpoint import load_weights
+from tutelage.models import load_network
 from tutelage.rundir import RunDir, check_new
 
 __all__ = ["evaluate_network", "resume", "start"]
-
-RESULT_FORMAT = "tutelage-result/1"
 
 
 def start(config: RunConfig, out: Path) -> dict[str, Any]:
@@ -153,7 +148,7 @@ def _carry_on(session: Session, run: RunDir) -> dict[str, Any]:
                 loop = _open_stage(session, run, learner, position, number)
             loop.run(log)
             position.history.append(stage_facts(stages[number], session.methods[number], position))
-    return _finish(session, run, position)
+    return finish(session, run, position)
 
 
 def _wrap_student(session: Session) -> Any:
@@ -217,79 +212,3 @@ def _wrapped(fabric: Any, method: Any) -> Any:
     """A method that trains weights of its own is wrapped for the ranks."""
     trains = method is not None and any(weight.requires_grad for weight in method.parameters())
     return fabric.setup_module(method) if trains else method
-
-
-def _finish(session: Session, run: RunDir, position: Position) -> dict[str, Any]:
-    """Judge the last and the best weights, once each, and write the result."""
-    fabric, network, judge = session.fabric, session.student, session.judge
-    student = next(facts for facts in reversed(position.history) if facts["trains"] == "student")
-    result = _facts(session, position) | {"started": _began(run), "accuracy": {}}
-
-    def judge_it(which: str, epoch: int) -> None:
-        for by in dict.fromkeys(("accuracy", *({student["judge"]} & {"ncm"}))):
-            scores = {split: judge.measure(network, split, by=by)[by] for split in ("validation", "test")}
-            result.setdefault(by, {})[which] = {"epoch": epoch, **scores}
-        if session.task.num_old:
-            scores = old_and_new(judge, network, session.task.num_old)
-            result.setdefault("incremental", {})[which] = {"epoch": epoch, **scores}
-
-    judge_it("last", student["epochs"])
-    tutor = session.tutor
-    if tutor is not None:
-        if tutor.facts["accuracy"]:
-            tutor.facts["accuracy"]["test"] = judge.score(tutor.source, "test").accuracy
-        tutor.facts |= {"calls": position.calls, "skipped": position.skipped, **tutor.account()}
-    for number, peer in enumerate(session.networks[1:], start=1):
-        scores = {split: judge.score_network(peer, split).accuracy for split in ("validation", "test")}
-        result["peers"] = [*result.get("peers", []), {"model": peer.card.model, "accuracy": scores}]
-        if fabric.is_global_zero:
-            save_network(peer, run.path / f"peer{number}.safetensors")
-    if fabric.is_global_zero:
-        save_network(network, run.student, training=_account(result))
-    fabric.barrier()
-    load_weights(network, run.best)
-    judge_it("best", student["best"]["epoch"])
-    if fabric.is_global_zero:
-        save_network(network, run.best, training=_account(result))
-        run.write_json("result.json", result)
-        run.state.unlink(missing_ok=True)
-    fabric.barrier()
-    return result
-
-
-def _facts(session: Session, position: Position) -> dict[str, Any]:
-    config, method = session.config, session.config.method
-    images = position.all_steps * config.data.batch_size
-    origin = origin_of_run()
-    return {
-        "format": RESULT_FORMAT,
-        "kind": "distill" if method else "teach",
-        "data": config.data.name,
-        "task": session.task.name,
-        "method": method.name if method else "ce",
-        "seed": config.seed,
-        "student": {
-            "model": config.student.model,
-            "parameters": session.student.num_parameters,
-            "num_classes": len(session.data.labels),
-        },
-        "teacher": session.tutor.facts if session.tutor else None,
-        "epochs": sum(stage.epochs for stage in config.stages[:-1]) + position.epoch,
-        "steps": position.all_steps,
-        "stages": position.history,
-        "seconds": position.seconds,
-        "images_per_second": images / max(position.seconds, 1e-9),
-        "precision": session.fabric._precision.precision,
-        **origin,
-    }
-
-
-def _account(result: Mapping[str, Any]) -> dict[str, Any]:
-    kept = ("data", "method", "seed", "epochs", "accuracy", "command", "commit", "versions")
-    return {name: result[name] for name in kept}
-
-
-def _began(run: RunDir) -> str:
-    """When the run was begun, however often it was stopped since: its config is written once."""
-    written = (run.path / "config.json").stat().st_mtime
-    return datetime.datetime.fromtimestamp(written, datetime.UTC).isoformat(timespec="seconds")

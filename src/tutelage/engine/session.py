@@ -14,7 +14,9 @@ from tutelage.data.protocols import Incremental
 from tutelage.engine.cohort import Lessons
 from tutelage.engine.config import EngineConfig, RunConfig, StageConfig, StudentConfig
 from tutelage.engine.evaluation import Judge
+from tutelage.engine.footprint import Footprint
 from tutelage.engine.handover import check_stages, judge_of, trains_alone
+from tutelage.engine.hints import sampling_hint
 from tutelage.engine.incremental import begin
 from tutelage.engine.opening import open_teacher
 from tutelage.engine.sampling import sampler_for
@@ -148,7 +150,7 @@ class Session:
         )
 
     def provide(self, run: RunDir) -> None:
-        """From now on the teacher is asked through its cache and its budget, as the config wants it.
+        """From now on memory counts, and the teacher is asked through its cache and its budget, as the config wants it.
 
         Args:
             run: Keeps the ledger.
@@ -156,6 +158,7 @@ class Session:
         Raises:
             TutelageError: if cache or ledger belong to another teacher, or the budget cannot suffice.
         """
+        self.footprint = Footprint(self.fabric.device)
         if self.tutor is not None:
             size = self.config.data.batch_size
             self.teacher = self.tutor.provide(run, self._images, roles=self.roles, batch_size=size)
@@ -242,7 +245,7 @@ class Session:
         if method.needs.group_size is not None and self.tutor.partial:
             raise ConfigError(
                 f"{config.name} is given groups of {method.needs.group_size} samples, and some of these would have no "
-                f"answer: send all training images, or form groups in the batch (--{config.name}.sampling batch)"
+                f"answer: send all training images, or form groups in the batch ({sampling_hint(config, method)})"
             )
         return method.to(self.fabric.device)
 

@@ -9,9 +9,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from tutelage.engine.hints import sampling_hint, task_weight_hint
 from tutelage.errors import ConfigError, LabelSpaceError
 from tutelage.labels import LabelSpace, listed
-from tutelage.methods import Method, MethodConfig, Needs
+from tutelage.methods import Method, MethodConfig, Needs, replaces_labels
 from tutelage.methods.sum import Sum
 from tutelage.teachers import Teacher
 from tutelage.types import Batch, Outputs, Shapes, Term
@@ -87,9 +88,13 @@ class SharedClasses:
 
     def __call__(self, student: Outputs, teacher: Outputs, batch: Batch) -> tuple[Outputs, Outputs, Batch]:
         """What the method is shown instead; a method that reads labels is given samples of shared classes only."""
-        ours = student._replace(logits=student.logits.index_select(1, self._student))
+        ours = self.cut_student(student)
         shown = batch._replace(labels=self._numbers[batch.labels]) if self.labelled else batch
         return ours, self.cut(teacher), shown
+
+    def cut_student(self, student: Outputs) -> Outputs:
+        """The student's answer over the shared classes."""
+        return student._replace(logits=student.logits.index_select(1, self._student))
 
     def cut(self, teacher: Outputs) -> Outputs:
         """The teacher's answer over the shared classes."""
@@ -165,6 +170,10 @@ class SharedMethod(Method):
         terms: dict[str, Term] = self.inner(*self.shared(student, teacher, batch))
         return terms
 
+    def figures(self, student: Outputs, teacher: Outputs) -> dict[str, Tensor]:
+        """Those of the method."""
+        return self.inner.figures(self.shared.cut_student(student), self.shared.cut(teacher))
+
     def after_step(self, epoch: float) -> None:
         """As the method does."""
         self.inner.after_step(epoch)
@@ -214,10 +223,10 @@ def answers_of(
     cut = [part.shared for part in method.modules() if isinstance(part, SharedMethod)]
     if not cut or len(cut[0].labels) == len(student):
         return None
-    if config.task_weight == 0:
+    if config.task_weight == 0 and not replaces_labels(config):
         raise ConfigError(
             f"{config.name} leaves out the cross-entropy, and over the {len(cut[0].labels)} shared of {len(student)} "
-            f"classes nothing else would teach the others: give it a weight (--{config.name}.task-weight)"
+            f"classes nothing else would teach the others: give it a weight ({task_weight_hint(config)})"
         )
     masks = [shared for shared in cut if shared.labelled]
     if not masks:
@@ -232,6 +241,6 @@ def answers_of(
         raise ConfigError(
             f"{config.name} is given groups of {method.needs.group_size} samples, and {len(labels) - count} of the "
             f"{len(labels)} training images are of classes that the teacher lacks: form groups in the batch "
-            f"(--{config.name}.sampling batch)"
+            f"({sampling_hint(config, method)})"
         )
     return masks[0].answered

@@ -130,7 +130,8 @@ def scalars(record: Mapping[str, Any]) -> dict[str, float]:
     """
     numbers = {f"{record['kind']}/{k}": v for k, v in record.items() if isinstance(v, float)}
     terms = {f"{record['kind']}/terms/{k}": v["value"] for k, v in record.get("terms", {}).items()}
-    return numbers | terms
+    figures = {f"{record['kind']}/{k}": v for k, v in record.get("figures", {}).items() if v is not None}
+    return numbers | terms | figures
 
 
 def check_sinks(names: Sequence[str]) -> None:

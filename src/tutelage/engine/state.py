@@ -39,6 +39,7 @@ class Position:
         best: Highest validation accuracy of that stage, of the logits or of the nearest class mean.
         best_epoch: When it was reached.
         seconds: Spent training, without validation.
+        memory: Highest use while training, without validation, in bytes (see :mod:`tutelage.engine.footprint`).
         before: Batches of the stages that are finished.
         calls: Samples the teacher answered.
         skipped: Samples that learnt from their labels alone, since the teacher had not answered them.
@@ -57,6 +58,7 @@ class Position:
     best: float = -1.0
     best_epoch: int = 0
     seconds: float = 0.0
+    memory: int = 0
     before: int = 0
     calls: int = 0
     skipped: int = 0
@@ -72,6 +74,7 @@ class Position:
         self.__init__(  # type: ignore[misc]
             stage=self.stage + 1,
             seconds=self.seconds,
+            memory=self.memory,
             before=self.before + self.step,
             calls=self.calls,
             skipped=self.skipped,

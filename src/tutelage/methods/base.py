@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
-from torch import nn
+from torch import Tensor, nn
 
 from tutelage.labels import Relation
 from tutelage.ops.checks import check_positive
@@ -48,6 +48,8 @@ class Needs:
             outputs twice.
         judge: What chooses the best epoch of its stage: the accuracy of the logits, that of the nearest class mean
             of the role ``embedding``, or nothing. A stage that trains the method alone has nothing to judge.
+        figures: Whether it has numbers to watch: at each validation, :meth:`Method.figures` is then shown what student
+            and teacher say of a few validation images.
     """
 
     labels: tuple[Relation, ...] = ("same", "overlap", "disjoint")
@@ -61,6 +63,7 @@ class Needs:
     labelled: bool = False
     trains: Literal["student", "method"] = "student"
     judge: Literal["accuracy", "ncm", "none"] = "accuracy"
+    figures: bool = False
 
 
 class Method(nn.Module, ABC):
@@ -90,6 +93,13 @@ class Method(nn.Module, ABC):
     @abstractmethod
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Term]:
         """The terms of one batch, by name."""
+
+    def figures(self, student: Outputs, teacher: Outputs) -> dict[str, Tensor]:
+        """Scalars to watch, by name; called at each validation, without gradient, where ``needs.figures`` says so.
+
+        They choose nothing and are not minimised. It must draw no random number: a resumed run repeats them.
+        """
+        return {}
 
     def after_step(self, epoch: float) -> None:
         """Once after each optimiser step; ``epoch`` counts finished epochs, with a fraction."""

@@ -9,6 +9,7 @@ Differs: groups inside the batch unless sampling="drawn"; both sides in one pass
 Results: benchmarks/cifar100/ckd.md
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -189,8 +190,6 @@ class CKD(Method):
         """Terms ``comparison`` and, as set, ``labels``, ``features`` and ``center``; ``mean_logit`` is only shown."""
         cfg = self.config
         terms = self._compare_all(student, teacher, batch) if cfg.all_pairs else self._compare(student, teacher, batch)
-        if cfg.label_term == "ce":
-            del terms["labels"]
         if cfg.center_bias:
             gap = student.logits.float().mean(0) - teacher.logits.detach().float().mean(0)
             terms["center"] = Term(gap.square().mean(), cfg.center_bias)
@@ -199,10 +198,11 @@ class CKD(Method):
         return terms
 
     def _compare_all(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Term]:
-        cfg = self.config
-        comparison = losses.all_pairs(student.logits, teacher.logits, comparator=cfg.comparator)
-        labels = losses.all_pairs(student.logits, _one_hot(batch.labels, student.logits), comparator=cfg.comparator)
-        return {"comparison": Term(comparison.mean(), cfg.weight), "labels": Term(labels.mean(), cfg.label_weight)}
+        terms = {}
+        for name, other, weight in self._compared(student, teacher, batch):
+            gap = losses.all_pairs(student.logits, other, comparator=self.config.comparator)
+            terms[name] = Term(gap.mean(), weight)
+        return terms
 
     def _compare(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Term]:
         """:func:`tutelage.losses.comparative` and ``comparative_labels``, or their like with another comparator."""
@@ -215,10 +215,7 @@ class CKD(Method):
 
         ours = said(student.logits)
         terms = {}
-        for name, other, weight in (
-            ("comparison", teacher.logits.detach(), cfg.weight),
-            ("labels", _one_hot(batch.labels, student.logits), cfg.label_weight),
-        ):
+        for name, other, weight in self._compared(student, teacher, batch):
             gap = contrast_gap(ours, said(other), distance=cfg.distance, temperature=cfg.temperature)
             terms[name] = Term(gap.mean(), weight)
         if cfg.features is not None:
@@ -227,6 +224,13 @@ class CKD(Method):
             gaps = [loss(said(s), said(t)) for loss, (s, t) in zip(self.features, pairs, strict=True)]
             terms["features"] = Term(torch.stack(gaps).sum(), weight)
         return terms
+
+    def _compared(self, student: Outputs, teacher: Outputs, batch: Batch) -> Iterator[tuple[str, Tensor, float]]:
+        """Name, what the student is compared with, and weight of each term; labels only where they have a weight."""
+        cfg = self.config
+        yield "comparison", teacher.logits.detach(), cfg.weight
+        if cfg.label_term != "ce" and cfg.label_weight:
+            yield "labels", _one_hot(batch.labels, student.logits), cfg.label_weight
 
     def _generator(self) -> torch.Generator:
         # torch's generator on the CPU reads the low 32 bits of its seed only, so the two are mixed into those

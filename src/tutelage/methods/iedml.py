@@ -1,6 +1,7 @@
 """IE-DML: networks that learn at the same time match each other's answers; half of each inherits, half explores.
 
-An auto-encoder belongs to who reads it and of whom, so that each of three networks holds two.
+An auto-encoder belongs to who reads it and of whom, so that each of three networks holds two. Each validation writes
+linear CKA of each half with the peers' features, in the mean over them, as IE-KD does with the teacher's.
 
 Paper: Huang, Shen et al. Revisiting Knowledge Distillation: Inheritance and Exploration. CVPR 2021. arXiv 2107.00181
 Code: reconstructed from the paper; coders and distances as in IE-KD's release (see iekd.py)
@@ -14,11 +15,11 @@ Results: benchmarks/digits/README.md
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from torch import nn
+from torch import Tensor, nn
 
 from tutelage import losses
 from tutelage.methods.adapters.auto_encoder import AutoEncoder, AutoEncoderConfig, coder, factors_of
-from tutelage.methods.adapters.halves import Split, check_halves
+from tutelage.methods.adapters.halves import Split, check_halves, similarities
 from tutelage.methods.adapters.places import channels_first, channels_of, paired_features, same_places
 from tutelage.methods.adapters.stages import last_feature
 from tutelage.methods.base import Needs, WarmingMethod
@@ -123,6 +124,7 @@ class IEDML(WarmingMethod):
                 at_least=2 if halves else 1,
                 teacher=False,
                 peers=True,
+                figures=True,
             )
         )
         self.config, self.role = config, role
@@ -158,3 +160,7 @@ class IEDML(WarmingMethod):
             far = losses.exploration(ours, theirs, distance=cfg.distance)
             terms["exploration"] = Term(far.mean(), cfg.explore * ramp)
         return terms
+
+    def figures(self, student: Outputs, teacher: Outputs) -> dict[str, Tensor]:
+        """``cka_inheritance`` and ``cka_exploration`` with the other's feature, each where its half has channels."""
+        return similarities(self.split, student.taps[self.role], teacher.taps[self.role])

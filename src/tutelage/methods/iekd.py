@@ -4,6 +4,10 @@ The form ``ft`` is that of the release; ``at`` and ``od`` are reconstructed from
 state (the release draws it anew on resume). Maps of different size are compared by pooling the larger factor; tokens
 and vectors have linear coders. The student may be larger than the teacher.
 
+Each validation writes ``cka_inheritance`` and ``cka_exploration`` to ``metrics.jsonl``, linear CKA of the halves and
+the teacher's feature on 256 validation images. `tutelage relate` adds the share of active channels of each half,
+pictures of where they answer, and the accuracy under noise on the weights.
+
 Paper: Huang, Shen et al. Revisiting Knowledge Distillation: Inheritance and Exploration. CVPR 2021. arXiv 2107.00181
 Code: aliyun/Revisiting-Knowledge-Distillation-an-Inheritance-and-Exploration-Framework@3274ab0
 Reads: stage2
@@ -22,7 +26,7 @@ from torch import Tensor, nn
 from tutelage import losses
 from tutelage.errors import ConfigError, ShapeError
 from tutelage.methods.adapters.auto_encoder import FrozenEncoder, coder, factors_of, phase
-from tutelage.methods.adapters.halves import Split, check_halves
+from tutelage.methods.adapters.halves import Split, check_halves, similarities
 from tutelage.methods.adapters.overhauled import Overhauled, find_margins
 from tutelage.methods.adapters.places import channels_first, channels_of, paired_features, same_places
 from tutelage.methods.adapters.stages import last_feature
@@ -134,7 +138,7 @@ class IEKD(Method):
     def __init__(self, config: IEKDConfig, role: str, ours: tuple[int, ...], theirs: tuple[int, ...]) -> None:
         # Through the batch norm of its encoders samples depend on each other; attention maps need none.
         alone = config.form == "at" or not (config.inherits or config.explores)
-        super().__init__(Needs(roles=(role,), compares_samples=not alone, at_least=1 if alone else 2))
+        super().__init__(Needs(roles=(role,), compares_samples=not alone, at_least=1 if alone else 2, figures=True))
         self.config, self.role = config, role
         self.split = Split(channels_of(ours), ratio=config.ratio, order=config.split, seed=config.split_seed)
         self.encoder = FrozenEncoder(theirs, config.factor_rate) if config.has_factors else None
@@ -183,6 +187,10 @@ class IEKD(Method):
         if cfg.explores:
             terms["exploration"] = Term(self._exploration(explored, theirs, factor).mean(), explore)
         return terms
+
+    def figures(self, student: Outputs, teacher: Outputs) -> dict[str, Tensor]:
+        """``cka_inheritance`` and ``cka_exploration``, each where its half has channels."""
+        return similarities(self.split, student.taps[self.role], teacher.taps[self.role])
 
     def _inheritance(self, half: Tensor, theirs: Tensor, factor: Tensor) -> Tensor:
         if self.inheriting is None:

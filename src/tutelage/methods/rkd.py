@@ -61,10 +61,11 @@ class RKD(Method):
         self.config = config
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Term]:
-        """Two terms, ``distance`` and ``angle``."""
-        cfg = self.config
+        """Terms ``distance`` and ``angle``, each where it has a weight."""
+        cfg, terms = self.config, dict[str, Term]()
         ours, theirs = student.taps[cfg.role].flatten(1), teacher.taps[cfg.role].flatten(1)
-        return {
-            "distance": Term(losses.rkd_distance(ours, theirs, delta=cfg.delta).mean(), cfg.distance),
-            "angle": Term(losses.rkd_angle(ours, theirs, delta=cfg.delta).mean(), cfg.angle),
-        }
+        if cfg.distance:
+            terms["distance"] = Term(losses.rkd_distance(ours, theirs, delta=cfg.delta).mean(), cfg.distance)
+        if cfg.angle:
+            terms["angle"] = Term(losses.rkd_angle(ours, theirs, delta=cfg.delta).mean(), cfg.angle)
+        return terms

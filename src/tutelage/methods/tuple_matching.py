@@ -1,14 +1,15 @@
 """Tuple matching: the student's semi-hard negatives, as near to an anchor as the teacher's embedding has them.
 
 It is the first stage of REFILLED, see :mod:`tutelage.methods.refilled`, and there without the cross-entropy, so that
-weight decay alone moves the classifier. On its own it stands beside the cross-entropy, as RKD does.
+weight decay alone moves the classifier (in the authors' code nothing does: docs/log.md). On its own it stands beside
+the cross-entropy, as RKD does.
 
 Paper: Ye, Lu, Zhan. Generalized Knowledge Distillation via Relationship Matching. arXiv 2205.01915
 Code: https://github.com/njulus/GKD@a37fc79 (Train.py, utils/triplet.py); triplets and masks: njulus/ReFilled@be649aa
 Reads: embedding
 Labels: any
 Trains: the student
-Differs: at most 32 negatives a tuple, spread evenly, GKD's are the first few; batches hold several images a class
+Differs: at most 32 negatives, spread evenly (GKD: the first); several images a class; stage 1 decays the classifier
 Results: benchmarks/digits/README.md
 """
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from tutelage.report.groups import Group, Row
-from tutelage.report.runs import ALONE, TeacherFacts
+from tutelage.report.results import ALONE, TeacherFacts
 from tutelage.report.settings import labels
 from tutelage.report.statistics import Estimate, paired
 

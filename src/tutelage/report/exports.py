@@ -2,12 +2,14 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tutelage.report.groups import Group, Row, groups_of
 from tutelage.report.markdown import markdown
-from tutelage.report.runs import ALONE, Run, load_runs
+from tutelage.report.published import published
+from tutelage.report.results import ALONE
+from tutelage.report.runs import Run, load_runs
 from tutelage.report.statistics import Estimate
 from tutelage.report.table import COLUMNS, group_title, table_of, told_cell
 from tutelage.rundir import saving
@@ -17,9 +19,14 @@ __all__ = ["comma_separated", "latex", "write_tables"]
 _CSV = (
     *("data", "teacher", "student", "calls_allowed", "method", "settings", "n", "seeds"),
     *("test_last", "test_last_half_width", "test_best", "test_best_half_width"),
-    *("gain_over_alone", "gain_over_alone_half_width", "gain_over_kd", "gain_over_kd_half_width"),
-    *("parameters", "images_per_second", "teacher_calls", "seconds"),
+    "published",
+    *("gain_over_alone", "gain_over_alone_half_width", "gain_over_alone_p", "gain_over_alone_p_holm"),
+    *("gain_over_kd", "gain_over_kd_half_width", "gain_over_kd_p", "gain_over_kd_p_holm"),
+    *("parameters", "images_per_second", "teacher_calls", "seconds", "memory_bytes"),
 )
+
+_GAINS = {"gain_over_alone": ALONE, "gain_over_kd": "kd"}
+_LATEX = frozenset({"last", "published", "best", "over_alone", "over_kd", "calls", "seconds", "memory"})
 
 _ESCAPES = {
     "\\": r"\textbackslash{}",
@@ -69,6 +76,8 @@ def write_tables(runs: Path | str | Sequence[Path | str], folder: Path) -> list[
 def comma_separated(runs: Sequence[Run]) -> str:
     """One line a row of the tables; accuracies and gains are shares, with half the width of the 95 % interval.
 
+    Beside a gain stand the p-value of its paired t-test and that by Holm's correction for the rows of the table.
+
     Example:
         >>> comma_separated([]).split(",")[:3]
         ['data', 'teacher', 'student']
@@ -77,8 +86,10 @@ def comma_separated(runs: Sequence[Run]) -> str:
     writer = csv.DictWriter(out, _CSV, lineterminator="\n")
     writer.writeheader()
     for group in groups_of(runs):
+        p_values = {method: group.p_values_over(method) for method in _GAINS.values()}
         for row in group.rows:
-            writer.writerow(_record(row, group))
+            chances = {name: p_values[method].get(row.label) for name, method in _GAINS.items()}
+            writer.writerow(_record(row, group) | _chances(chances))
     return out.getvalue()
 
 
@@ -97,12 +108,13 @@ def _record(row: Row, group: Group) -> dict[str, object]:
         "images_per_second": row.mean(lambda result: result.images_per_second),
         "teacher_calls": sum(teacher.calls for teacher in teachers) / len(teachers) if teachers else 0,
         "seconds": row.mean(lambda result: result.seconds),
+        "published": _or_empty(published(row, group)),
+        "memory_bytes": _or_empty(row.memory()),
     }
     estimates = {
         "test_last": row.last,
         "test_best": row.best,
-        "gain_over_alone": row.gain_over(group.baseline(row, ALONE)),
-        "gain_over_kd": row.gain_over(group.baseline(row, "kd")),
+        **{name: row.gain_over(group.baseline(row, method)) for name, method in _GAINS.items()},
     }
     for name, estimate in estimates.items():
         record |= _numbers(name, estimate)
@@ -112,8 +124,16 @@ def _record(row: Row, group: Group) -> dict[str, object]:
 def _numbers(name: str, estimate: Estimate | None) -> dict[str, object]:
     if estimate is None:
         return {name: "", f"{name}_half_width": ""}
-    half_width = "" if estimate.half_width is None else estimate.half_width
-    return {name: estimate.mean, f"{name}_half_width": half_width}
+    return {name: estimate.mean, f"{name}_half_width": _or_empty(estimate.half_width)}
+
+
+def _chances(p_values: Mapping[str, tuple[float, float] | None]) -> dict[str, object]:
+    known = {name: pair or ("", "") for name, pair in p_values.items()}
+    return {f"{name}_{key}": p for name, pair in known.items() for key, p in zip(("p", "p_holm"), pair, strict=True)}
+
+
+def _or_empty(value: float | None) -> object:
+    return "" if value is None else value
 
 
 def latex(runs: Sequence[Run]) -> str:
@@ -128,7 +148,7 @@ def latex(runs: Sequence[Run]) -> str:
 
 def _tabular(group: Group) -> str:
     table = table_of(group)
-    keys = [key for key in table.columns if key in ("last", "best", "over_alone", "over_kd", "calls")]
+    keys = [key for key in table.columns if key in _LATEX]
     lines = [
         f"% {group_title(group)}",
         rf"\begin{{tabular}}{{l{'r' * len(keys)}}}",

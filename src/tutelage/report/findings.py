@@ -3,13 +3,25 @@
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from tutelage.report.costs import costs
 from tutelage.report.groups import Group, Row
-from tutelage.report.runs import ALONE, Run
+from tutelage.report.published import published_notes
+from tutelage.report.results import ALONE
+from tutelage.report.runs import Run
 from tutelage.report.settings import named, usual
 from tutelage.report.statistics import Estimate
 from tutelage.report.wording import counted, joined, number, shortened, signed
 
-__all__ = ["baselines", "difference", "differences", "finding", "repeats", "summary", "unnamed"]
+__all__ = [
+    "baselines",
+    "difference",
+    "differences",
+    "finding",
+    "notes",
+    "repeats",
+    "summary",
+    "unnamed",
+]
 
 
 class HasSettings(Protocol):
@@ -28,7 +40,8 @@ def finding(group: Group, places: int) -> str:
     """What the table shows, in one or two sentences, and no more than it shows.
 
     Example:
-        >>> from tutelage.report.runs import Result, Run, Score
+        >>> from tutelage.report.results import Result, Score
+        >>> from tutelage.report.runs import Run
         >>> def row(method, *accuracies):
         ...     scores = [Score(30, 0.9, test) for test in accuracies]
         ...     results = [
@@ -75,15 +88,38 @@ def _doubt(rival: Row, gain: Estimate | None, places: int) -> str:
 
 
 def _better_than_alone(group: Group) -> str:
-    gains = [row.gain_over(group.baseline(row, ALONE)) for row in group.rows]
-    known = [gain for gain in gains if gain is not None and gain.half_width is not None]
+    gains = group.gains_over(ALONE)
+    known = [gain for gain in gains.values() if gain.half_width is not None]
     if not known:
         return ""
     better = sum(gain.excludes_zero and gain.mean > 0 for gain in known)
     worse = sum(gain.excludes_zero and gain.mean < 0 for gain in known)
     also = f" and {worse} worse" if worse else ""
     ways = counted(len(known), "way")
-    return f"Of {ways} to teach it, {better} can be called better than the student alone{also}."
+    said = f"Of {ways} to teach it, {better} can be called better than the student alone{also}."
+    tests = group.p_values_over(ALONE)
+    sure = sum(gains[label].mean > 0 and holm < 0.05 for label, (_, holm) in tests.items())
+    together = (
+        f" After Holm’s correction for {len(tests)} comparisons, {sure} can." if better and len(tests) > 1 else ""
+    )
+    return said + together
+
+
+def notes(group: Group) -> list[str]:
+    """What must be known to read the table.
+
+    Example:
+        >>> notes(Group(data="digits", teacher="t", student="s", rows=()))
+        []
+    """
+    return [
+        *unnamed(group.rows),
+        *baselines(group),
+        *differences(group),
+        *filter(None, map(repeats, group.rows)),
+        *published_notes(group),
+        *costs(group),
+    ]
 
 
 def baselines(group: Group) -> list[str]:

@@ -4,11 +4,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from statistics import median
 
 from tutelage.report.protocols import FewCalls, few_calls
-from tutelage.report.runs import ALONE, Result, Run, TeacherFacts
+from tutelage.report.results import ALONE, Result, TeacherFacts
+from tutelage.report.runs import Run
 from tutelage.report.settings import differing, labels, settings
-from tutelage.report.statistics import Estimate, estimate, paired
+from tutelage.report.statistics import Estimate, estimate, holm, paired
 
 __all__ = ["Group", "Row", "groups_of"]
 
@@ -70,6 +72,16 @@ class Row:
     def mean(self, value: Callable[[Result], float]) -> float:
         """Mean of a value over the runs."""
         return sum(map(value, self.results)) / len(self.results)
+
+    def memory(self) -> float | None:
+        """Bytes of training at its peak, the middle one of the runs; None where it was not measured alike in all.
+
+        The middle one, because the first run of a process also holds what torch loads once.
+        """
+        every = [result.memory for result in self.results]
+        known = [memory.bytes for memory in every if memory is not None]
+        kinds = {memory.kind for memory in every if memory is not None}
+        return median(known) if len(kinds) == 1 and len(known) == len(every) else None
 
     def gain_over(self, other: "Row | None") -> Estimate | None:
         """Difference in test accuracy at the last epoch, paired by seed."""
@@ -143,6 +155,17 @@ class Group:
             return None
         found = [other for other in self.rows if other.method == method]
         return min(found, key=lambda other: (len(row.differs_from(other)), -other.last.mean), default=None)
+
+    def gains_over(self, method: str) -> dict[str, Estimate]:
+        """By label, the gain of each row over its baseline, where there is one with a seed in common."""
+        gains = {row.label: row.gain_over(self.baseline(row, method)) for row in self.rows}
+        return {label: gain for label, gain in gains.items() if gain is not None}
+
+    def p_values_over(self, method: str) -> dict[str, tuple[float, float]]:
+        """By label, the p-value of the gain over the baseline, alone and by Holm's correction for all rows."""
+        known = {label: gain.p_value for label, gain in self.gains_over(method).items()}
+        found = {label: p for label, p in known.items() if p is not None}
+        return dict(zip(found, zip(found.values(), holm(list(found.values())), strict=True), strict=True))
 
     @cached_property
     def rivals(self) -> list[tuple[Row, Estimate | None]]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from tutelage.report.calls import CallsChart, charts_of
 from tutelage.report.calls_table import CALLS_LEGEND, calls_finding, calls_notes, calls_tables, calls_title
-from tutelage.report.findings import baselines, differences, finding, repeats, unnamed
+from tutelage.report.findings import finding, notes
 from tutelage.report.groups import Group, groups_of
 from tutelage.report.runs import Run
 from tutelage.report.table import COLUMNS, group_title, table_of, told_cell
@@ -15,7 +15,8 @@ __all__ = ["markdown", "markdown_calls"]
 _LEGEND = (
     "± is half the width of the 95 % interval of the mean over n seeds (Student’s t), spread their standard "
     "deviation. Gains are in points, at the last epoch, paired by seed; ▲ ▼ mark those whose interval excludes 0, "
-    "differences whose interval includes 0 are not called."
+    "differences whose interval includes 0 are not called. Each interval stands for itself: of twenty true differences "
+    "of 0, about one is called by chance."
 )
 
 
@@ -77,8 +78,7 @@ def _group(group: Group) -> list[str]:
         rows.append(
             [f"**{name}** (best)" if line.best else name, *(told_cell(line.cells[key]) for key in table.columns)]
         )
-    notes = [*unnamed(group.rows), *baselines(group), *differences(group), *filter(None, map(repeats, group.rows))]
-    said = " ".join(filter(None, [finding(group, table.places), *notes]))
+    said = " ".join(filter(None, [finding(group, table.places), *notes(group)]))
     lines = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     return [f"**{_plain(group_title(group))}**", lines, *([_plain(said)] if said else [])]
 

@@ -1,6 +1,8 @@
 """The report: one HTML file that needs nothing but itself."""
 
+from base64 import b64encode
 from collections.abc import Sequence
+from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -8,17 +10,25 @@ from typing import Any
 from tutelage.report.calls import CallsChart, charts_of
 from tutelage.report.calls_plot import calls_plot, calls_styles
 from tutelage.report.calls_table import CALLS_LEGEND, calls_finding, calls_notes, calls_tables, calls_title
-from tutelage.report.findings import baselines, differences, finding, repeats, summary, unnamed
+from tutelage.report.classes import class_lines, class_reach, classes_legend, classes_strip
+from tutelage.report.cost_plot import cost_plot
+from tutelage.report.costs import keeps_answers
+from tutelage.report.findings import finding, notes, summary
 from tutelage.report.groups import Group, groups_of
 from tutelage.report.markdown import markdown, markdown_calls
+from tutelage.report.noise_plot import NOISE_LEGEND, noise_plots
 from tutelage.report.plots import learning_curves, loss_terms, seed_range, seeds_strip, styles_of
-from tutelage.report.relations_table import RELATIONS_LEGEND, relations_strips, relations_tables
+from tutelage.report.relations_table import RELATIONS_LEGEND, conditions_title, relations_strips, relations_tables
 from tutelage.report.runs import Run, load_runs
-from tutelage.report.table import COLUMNS, Line, Table, group_title, table_of
+from tutelage.report.sources import sources_of
+from tutelage.report.table import COLUMNS, Line, group_title, table_of
+from tutelage.report.watched import WATCHED_LEGEND, watched_panels
 from tutelage.report.wording import NOTHING, counted, percent
 from tutelage.rundir import saving
 
 __all__ = ["markdown_curve", "markdown_table", "write_page"]
+
+_WIDTHS = (("wide", 860.0), ("narrow", 360.0))
 
 Places = Path | str | Sequence[Path | str]
 
@@ -98,7 +108,10 @@ def _render(runs: Sequence[Run], title: str) -> str:
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string(files("tutelage.report").joinpath("page.html").read_text(encoding="utf-8"))
+    page, script = (
+        files("tutelage.report").joinpath(f"page.{end}").read_text(encoding="utf-8") for end in ("html", "js")
+    )
+    template = environment.from_string(page)
     groups = groups_of(runs)
     return template.render(
         title=title,
@@ -108,8 +121,12 @@ def _render(runs: Sequence[Run], title: str) -> str:
         groups=[_group(group) for group in groups],
         relations=[each for group in groups if (each := _relations(group))["tables"]],
         relations_legend=RELATIONS_LEGEND,
+        noise_legend=NOISE_LEGEND,
+        watched_legend=WATCHED_LEGEND,
         unfinished=[_unfinished(run) for run in runs if not run.finished],
         headings=COLUMNS,
+        script=script,
+        script_hash=b64encode(sha256(script.encode()).digest()).decode(),
         period=_period(runs),
     )
 
@@ -143,17 +160,39 @@ def _group(group: Group) -> dict[str, Any]:
         "table": table,
         "lines": [_line(line, group, styles) for line in table.lines],
         "range": (percent(low, 1), percent(high, 1)) if several else None,
-        "notes": [
-            *unnamed(group.rows),
-            *baselines(group),
-            *differences(group),
-            *filter(None, map(repeats, group.rows)),
-            *_speed(group),
-        ],
-        "curves": [(name, learning_curves(group, width)) for name, width in (("wide", 860.0), ("narrow", 360.0))],
+        "notes": notes(group),
+        "costs": [(name, cost_plot(group, width, by="seconds")) for name, width in _WIDTHS],
+        "calls": [(name, _calls(group, width)) for name, width in _WIDTHS],
+        "curves": [(name, learning_curves(group, width)) for name, width in _WIDTHS],
+        "watched": watched_panels(group),
         "folded": group.protocol is not None,  # one of several numbers of calls: their plots of terms are many
         "panels": [panel | {"stage": panel["stage"] if len(stages) > 1 else ""} for panel in panels],
-        "sources": _sources(group, table),
+        **_classes(group, styles),
+        "sources": sources_of(group, table.places),
+    }
+
+
+def _calls(group: Group, width: float) -> str:
+    """Where runs share a cache of answers, what each sent says who was first, not what it needs."""
+    return "" if keeps_answers(group) else cost_plot(group, width, by="calls")
+
+
+def _classes(group: Group, styles: dict[str, str]) -> dict[str, Any]:
+    lines = class_lines(group)
+    reach = class_reach(lines)
+    return {
+        "classes": [
+            {
+                "label": line.label,
+                "style": styles[line.label],
+                "strip": classes_strip(line, reach, styles[line.label]),
+                "counts": [*line.moved, *line.called],
+                "extremes": line.extremes,
+            }
+            for line in lines
+        ],
+        "classes_reach": percent(reach, 1),
+        "classes_legend": classes_legend(lines),
     }
 
 
@@ -162,6 +201,7 @@ def _relations(group: Group) -> dict[str, Any]:
         "title": group_title(group),
         "tables": relations_tables(group),
         "styles": styles_of(group.rows),
+        "noise": [(conditions_title(conditions), plots) for conditions, plots in noise_plots(group)],
         "strips": relations_strips(group),
     }
 
@@ -169,33 +209,8 @@ def _relations(group: Group) -> dict[str, Any]:
 def _line(line: Line, group: Group, styles: dict[str, str]) -> dict[str, Any]:
     style = styles[line.label] if line.row is not None else "teacher"
     strip = seeds_strip(line.row, group, style) if line.row is not None else ""
-    return {"line": line, "style": style, "strip": strip}
-
-
-def _speed(group: Group) -> list[str]:
-    machines = {result.machine for row in group.rows for result in row.results}
-    if len(machines) < 2:
-        return []
-    return [f"Runs of {len(machines)} different machines: their seconds and images a second do not compare."]
-
-
-def _sources(group: Group, table: Table) -> list[dict[str, str]]:
-    """Where each number comes from."""
-    return [
-        {
-            "label": row.label,
-            "seed": str(result.seed),
-            "last": f"{percent(result.last.test, table.places)} (epoch {result.last.epoch:g})",
-            "best": f"{percent(result.best.test, table.places)} (epoch {result.best.epoch:g})",
-            "machine": result.machine,
-            "run": run.name,
-            **{key: result.facts.get(key) or "not recorded" for key in ("command", "commit", "precision")},
-            **{key: result.facts.get(key, "") for key in ("length", "versions", "started")},
-        }
-        for row in group.rows
-        for run in row.runs
-        if (result := run.result) is not None
-    ]
+    number = 1 + group.rows.index(line.row) if line.row is not None else 0
+    return {"line": line, "style": style, "strip": strip, "number": number}
 
 
 def _unfinished(run: Run) -> dict[str, str]:

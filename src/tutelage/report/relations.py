@@ -2,16 +2,16 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from tutelage.report.fields import Fields
 
-__all__ = ["FIGURES", "Conditions", "Near", "Network", "Picture", "Relations", "relations_of"]
+__all__ = ["FIGURES", "Channels", "Conditions", "Near", "Network", "Picture", "Relations", "relations_of"]
 
 _FORMAT = "tutelage-relations/1"
 
-FIGURES = ("overlap", "cka_features", "cka_logits", "agreement", "correlation_gap")
+FIGURES = ("overlap", "cka_features", "cka_logits", "agreement", "correlation_gap", "seen_auc")
 """What compares the student with its teacher."""
 
 _PICTURE = re.compile(r"data:image/png;base64,[A-Za-z0-9+/]+={0,2}")
@@ -34,7 +34,25 @@ class Network(NamedTuple):
     accuracy: float | None
     ece: float | None
     purity: float | None
+    ncm: float | None = None
+    nmi: float | None = None
     fingerprint: str = ""
+
+
+class Channels(NamedTuple):
+    """Shares of active channels; those that are not defined are None.
+
+    Attributes:
+        role: The feature.
+        above: What part of the largest peak the peak of an active channel is above.
+        student: Of ``all``, and of each half where there are halves.
+        teacher: Of all of the teacher's.
+    """
+
+    role: str
+    above: float
+    student: Mapping[str, float | None]
+    teacher: float | None
 
 
 class Near(NamedTuple):
@@ -48,7 +66,7 @@ class Near(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """A sample and what is near it."""
+    """A sample and what is near it; ``heat`` are pictures of where channels answer, with whose they are."""
 
     name: int
     label: str
@@ -56,6 +74,7 @@ class Picture(NamedTuple):
     student_says: str
     positives: Sequence[Near]
     negatives: Sequence[Near]
+    heat: Sequence[tuple[str, str]] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +89,8 @@ class Relations:
         left_out: Why there was no teacher.
         by: Whose features decide what is near in the pictures.
         pictures: A few samples.
+        channels: Which are active; None where nobody looked.
+        noise: Standard deviation of the noise on the weights → accuracy in each draw; empty where nobody measured.
     """
 
     conditions: Conditions
@@ -79,6 +100,8 @@ class Relations:
     left_out: str
     by: str
     pictures: Sequence[Picture]
+    channels: Channels | None = None
+    noise: Mapping[float, Sequence[float]] = field(default_factory=dict)
 
 
 def relations_of(fields: Fields) -> Relations:
@@ -102,6 +125,8 @@ def relations_of(fields: Fields) -> Relations:
         left_out=fields.text("teacher_left_out"),
         by=pictures.text("by"),
         pictures=[_picture(each) for each in _each(pictures, "samples")],
+        channels=_channels(fields.child("channels")) if fields.has("channels") else None,
+        noise=_noise(fields.child("noise")) if fields.has("noise") else {},
     )
 
 
@@ -110,14 +135,36 @@ def _figure(fields: Fields, key: str) -> float | None:
 
 
 def _network(fields: Fields) -> Network:
-    accuracy, ece, purity = (_figure(fields, key) for key in ("accuracy", "ece", "purity"))
+    figures = {key: _figure(fields, key) for key in ("accuracy", "ece", "purity", "ncm", "nmi")}
     fingerprint = fields.text("fingerprint") if fields.has("fingerprint") else ""
-    return Network(fields.text("features"), accuracy, ece, purity, fingerprint)
+    return Network(features=fields.text("features"), fingerprint=fingerprint, **figures)
+
+
+def _channels(fields: Fields) -> Channels:
+    student = fields.child("student")
+    shares = {name: _figure(student, name) for name in student.content}
+    return Channels(fields.text("role"), fields.number("above"), shares, _figure(fields, "teacher"))
+
+
+def _noise(fields: Fields) -> dict[float, list[float]]:
+    levels = _each(fields, "levels")
+    return {level.number("sigma"): _fractions(level, "accuracy") for level in levels}
+
+
+def _fractions(fields: Fields, key: str) -> list[float]:
+    """A list of numbers between 0 and 1."""
+    content = fields.content.get(key)
+    if not isinstance(content, list) or not content:
+        raise fields.refusal(key, "a list of numbers")
+    each = Fields(fields.source, {str(place): value for place, value in enumerate(content)}, f"{fields.at}{key}.")
+    return [each.fraction(place) for place in each.content]
 
 
 def _picture(fields: Fields) -> Picture:
-    near = ([_near(each) for each in _each(fields, key)] for key in ("positives", "negatives"))
-    return Picture(*_shown(fields), fields.text("student_says"), *near)
+    positives, negatives = ([_near(each) for each in _each(fields, key)] for key in ("positives", "negatives"))
+    maps = _each(fields, "heat") if fields.has("heat") else []
+    heat = [(each.text("of"), _image(each)) for each in maps]
+    return Picture(*_shown(fields), fields.text("student_says"), positives, negatives, heat)
 
 
 def _near(fields: Fields) -> Near:
@@ -125,10 +172,15 @@ def _near(fields: Fields) -> Near:
 
 
 def _shown(fields: Fields) -> tuple[int, str, str]:
+    image = _image(fields)
+    return fields.count("id"), fields.text("label"), image
+
+
+def _image(fields: Fields) -> str:
     image = fields.text("image")
     if not _PICTURE.fullmatch(image):
         raise fields.refusal("image", "a PNG picture as data:image/png;base64")
-    return fields.count("id"), fields.text("label"), image
+    return image
 
 
 def _each(fields: Fields, key: str) -> list[Fields]:

@@ -10,15 +10,19 @@ from tutelage.report.relations import Conditions, Near, Picture, Relations
 from tutelage.report.statistics import Estimate, estimate
 from tutelage.report.wording import NOTHING, counted, decimals, joined, percent, with_interval
 
-__all__ = ["RELATIONS_LEGEND", "RelationsTable", "Strip", "relations_strips", "relations_tables"]
+__all__ = ["RELATIONS_LEGEND", "RelationsTable", "Strip", "conditions_title", "relations_strips", "relations_tables"]
 
 RELATIONS_LEGEND = (
     "± is half the width of the 95 % interval of the mean over seeds (Student’s t). Overlap: share of the teacher’s k "
     "nearest samples that are among the student’s k nearest. Purity: share of the k nearest that have the sample’s "
-    "label. CKA: linear, without bias, 1 where both arrange the samples alike up to rotation and scale, 0 where they "
-    "have nothing in common. Agreement: share of the samples for which both name the same class. Correlation gap: mean "
-    "absolute difference of the correlations between the logits of two samples; 0 is alike. ECE: expected "
-    "calibration error, in points. Nothing is called here: the figures describe, they do not choose."
+    "label. NCM: accuracy of the nearest class mean of the training images, by cosine. NMI: normalised mutual "
+    "information of labels and k-means clusters. Seen AUC: how well the teacher’s doubt tells images of classes that "
+    "it knows from others. CKA: linear, without bias, 1 where both arrange the samples alike up to rotation and scale, "
+    "0 where they have nothing in common. Agreement: share of the samples for which both name the same class. "
+    "Correlation gap: mean absolute difference of the correlations between the logits of two samples; 0 is alike. ECE: "
+    "expected calibration error, in points. Active: mean share of the channels of the last stage whose peak on an "
+    "image is above a tenth of the image’s largest peak; of the half that inherits and the half that explores where a "
+    "method splits them. Nothing is called here: the figures describe, they do not choose."
 )
 
 _SPACE = "\N{NO-BREAK SPACE}"
@@ -27,15 +31,25 @@ Value = Callable[[Relations], float | None]
 _COLUMNS: Mapping[str, tuple[str, bool, Value]] = {
     "overlap": ("Overlap (%)", True, lambda found: found.figures.get("overlap")),
     "purity": ("Purity (%)", True, lambda found: found.student.purity),
+    "ncm": ("NCM (%)", True, lambda found: found.student.ncm),
+    "nmi": ("NMI", False, lambda found: found.student.nmi),
     "cka_features": ("CKA, features", False, lambda found: found.figures.get("cka_features")),
     "cka_logits": ("CKA, logits", False, lambda found: found.figures.get("cka_logits")),
     "agreement": ("Agreement (%)", True, lambda found: found.figures.get("agreement")),
     "correlation_gap": ("Correlation gap", False, lambda found: found.figures.get("correlation_gap")),
+    "seen_auc": ("Seen AUC", False, lambda found: found.figures.get("seen_auc")),
     "ece": ("ECE", True, lambda found: found.student.ece),
+    "active": ("Active (%)", True, lambda found: _active(found, "all")),
+    "active_inheriting": ("Active, inheriting (%)", True, lambda found: _active(found, "inheritance")),
+    "active_exploring": ("Active, exploring (%)", True, lambda found: _active(found, "exploration")),
 }
 """Heading, whether it is a share in per cent, and where it stands."""
 
-_OF_STUDENT = ("purity", "ece")
+_OF_STUDENT = ("purity", "ncm", "nmi", "ece", "active", "active_inheriting", "active_exploring")
+
+
+def _active(found: Relations, part: str) -> float | None:
+    return found.channels.student.get(part) if found.channels is not None else None
 
 
 class RelationsTable(NamedTuple):
@@ -62,12 +76,14 @@ class Strip(NamedTuple):
         right: Whether the student is right.
         picture: The sample.
         lists: Heading and samples with their captions, of the same class and of others.
+        heat: Captions and pictures of where channels answer.
     """
 
     title: str
     right: bool
     picture: Picture
     lists: tuple[tuple[str, tuple[tuple[Near, str], ...]], ...]
+    heat: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,16 +144,26 @@ def _table(group: Group, conditions: Conditions, lines: Sequence[_Line]) -> Rela
     cells = [tuple(_cell(each[key], key, places) for key in shown) for each in estimates]
     counts = [str(len(line.seeds)) for line in lines]
     teachers = [
-        (name, None, (NOTHING, *(percent(figures.get(key), places) for key in shown)))
+        (name, None, (NOTHING, *(_number(figures.get(key), key, places) for key in shown)))
         for name, figures in _teachers(lines, taught)
     ]
     ours = [(line.row.label, line.row, (n, *each)) for line, n, each in zip(lines, counts, cells, strict=True)]
     return RelationsTable(
-        title=f"{counted(conditions.samples, f'{conditions.split} image')}, k = {conditions.k}",
+        title=conditions_title(conditions),
         headings=("n", *(_COLUMNS[key][0] for key in shown)),
         lines=(*teachers, *ours),
         notes=tuple(_notes(group, conditions, lines, taught)),
     )
+
+
+def conditions_title(conditions: Conditions) -> str:
+    """The conditions in words.
+
+    Example:
+        >>> conditions_title(Conditions("test", 10000, 10, 15))
+        '10,000 test images, k = 10'
+    """
+    return f"{counted(conditions.samples, f'{conditions.split} image')}, k = {conditions.k}"
 
 
 def _cell(value: Estimate | None, key: str, places: int) -> str:
@@ -149,15 +175,21 @@ def _cell(value: Estimate | None, key: str, places: int) -> str:
     return f"{value.mean:.3f}".replace("-", "−") + width
 
 
+def _number(value: float | None, key: str, places: int) -> str:
+    return percent(value, places) if value is None or _COLUMNS[key][1] else f"{value:.3f}"
+
+
 def _teachers(lines: Iterable[_Line], taught: set[str]) -> list[tuple[str, Mapping[str, float | None]]]:
     """Figures of each teacher alone, by fingerprint."""
-    every = (found.teacher for line in lines for found in line.every)
-    unique = {
-        each.fingerprint: each for each in every if each is not None and (each.fingerprint in taught or not taught)
-    }
+    unique: dict[str, dict[str, float | None]] = {}
+    for found in (found for line in lines for found in line.every):
+        each, channels = found.teacher, found.channels
+        if each is not None and (each.fingerprint in taught or not taught):
+            active = channels.teacher if channels is not None else None
+            known = {"purity": each.purity, "ncm": each.ncm, "nmi": each.nmi, "ece": each.ece, "active": active}
+            unique[each.fingerprint] = {key: value for key, value in known.items() if value is not None}
     return [
-        (f"teacher {name[:8]}" if len(unique) > 1 else "teacher", {"purity": each.purity, "ece": each.ece})
-        for name, each in sorted(unique.items())
+        (f"teacher {name[:8]}" if len(unique) > 1 else "teacher", figures) for name, figures in sorted(unique.items())
     ]
 
 
@@ -167,6 +199,8 @@ def _notes(group: Group, conditions: Conditions, lines: Sequence[_Line], taught:
     if any(found.figures for line in lines for found in line.every):
         notes.append(f"By chance the overlap is {percent(chance, 1)} %.")
     notes.append(f"ECE is over {counted(conditions.bins, 'bin')} of equal width.")
+    if roles := sorted({found.channels.role for line in lines for found in line.every if found.channels is not None}):
+        notes.append(f"Active channels are those of {joined(roles)}.")
     unasked: defaultdict[str, list[str]] = defaultdict(list)
     for line in lines:
         for why in dict.fromkeys(found.left_out for found in line.every if found.teacher is None):
@@ -214,6 +248,7 @@ def _strip(picture: Picture) -> Strip:
         right=right,
         picture=picture,
         lists=tuple((name, tuple((near, _similar(near)) for near in some)) for name, some in lists if some),
+        heat=tuple(picture.heat),
     )
 
 

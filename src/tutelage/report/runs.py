@@ -2,95 +2,36 @@
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from tutelage.errors import DataError
 from tutelage.report.fields import Fields, read_json, read_lines
 from tutelage.report.relations import Relations, relations_of
+from tutelage.report.results import Result, result_of
 
-__all__ = ["ALONE", "Measured", "Result", "Run", "Score", "Terms", "load_runs"]
-
-ALONE = "ce"
-"""The method of a run by labels alone: cross-entropy."""
+__all__ = ["Measured", "Run", "Terms", "load_runs"]
 
 _CONFIG_FORMAT = "tutelage-run/"
-_RESULT_FORMAT = "tutelage-result/1"
-
-
-class Score(NamedTuple):
-    """Accuracy at one epoch, as fractions."""
-
-    epoch: float
-    validation: float
-    test: float
 
 
 class Measured(NamedTuple):
-    """One validation: the accuracy is a fraction, NaN where it was not a number."""
+    """One validation: the accuracy is a fraction, NaN where it was not a number; ``figures`` are what was watched."""
 
     stage: str
     epoch: float
     accuracy: float
+    figures: Mapping[str, float] = MappingProxyType({})
 
 
 class Terms(NamedTuple):
-    """Value × weight of each summand of the objective at one moment of training."""
+    """Value × weight of each summand of the objective at one moment of training; what never weighs is left out."""
 
     stage: str
     epoch: float
     sizes: Mapping[str, float]
-
-
-class TeacherFacts(NamedTuple):
-    """What a result says of its teacher; what nobody measured or kept is None.
-
-    ``calls`` counts the samples sent, ``skipped`` those that were trained without an answer.
-    """
-
-    model: str
-    parameters: int | None
-    fingerprint: str
-    validation: float | None
-    test: float | None
-    calls: int
-    cost: float | None = None
-    budget: int | None = None
-    skipped: int = 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Result:
-    """What ``result.json`` says.
-
-    Args:
-        data: Name of the data set, and which of its classes where they are not all.
-        method: Name of the method; ``"ce"`` is the student alone.
-        seed: Of the run.
-        student: The student's model.
-        parameters: Of the student.
-        teacher: None if there was none.
-        last: At the last epoch.
-        best: At the epoch of the highest validation accuracy.
-        seconds: Wall-clock time of the run.
-        images_per_second: Of training.
-        machine: What it ran on.
-        facts: The rest, as texts: command, commit, precision, versions, times.
-    """
-
-    data: str
-    method: str
-    seed: int
-    student: str
-    parameters: int
-    teacher: TeacherFacts | None
-    last: Score
-    best: Score
-    seconds: float
-    images_per_second: float
-    machine: str = ""
-    facts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,7 +109,7 @@ def _read(directory: Path, name: str) -> Run | None:
     )
     config = read_json(config_file).content if config_file.is_file() else {}
     ours = str(config.get("format", "")).startswith(_CONFIG_FORMAT)
-    result = _result(read_json(result_file)) if result_file.is_file() else None
+    result = result_of(read_json(result_file)) if result_file.is_file() else None
     if result is None and not ours and not metrics_file.is_file():
         return None
     if config and not ours:
@@ -179,13 +120,18 @@ def _read(directory: Path, name: str) -> Run | None:
         config=config,
         result=result,
         validations=[
-            Measured(line.text("stage"), line.number("epoch"), line.measurement("accuracy"))
+            Measured(line.text("stage"), line.number("epoch"), line.measurement("accuracy"), _figures(line))
             for line in lines
             if line.text("kind") == "validation" and "ncm" not in line.content  # that judge has another figure
         ],
-        terms=[_terms(line) for line in lines if line.text("kind") == "train" and line.has("terms")],
+        terms=_terms([line for line in lines if line.text("kind") == "train" and line.has("terms")]),
         relations=_relations(directory),
     )
+
+
+def _figures(line: Fields) -> dict[str, float]:
+    figures = line.child("figures") if line.has("figures") else None
+    return {name: figures.measurement(name) for name in figures.content} if figures is not None else {}
 
 
 def _relations(directory: Path) -> Relations | None:
@@ -193,71 +139,17 @@ def _relations(directory: Path) -> Relations | None:
     return relations_of(read_json(file)) if file.is_file() else None
 
 
-def _terms(line: Fields) -> Terms:
-    terms = line.child("terms")
-    sizes = {}
-    for name in terms.content:
-        term = terms.child(name)
-        sizes[name] = term.measurement("value") * term.measurement("weight")
-    return Terms(line.text("stage"), line.number("epoch"), sizes)
+def _terms(lines: Sequence[Fields]) -> list[Terms]:
+    """The sizes of the terms; what has no weight in a whole stage is a count, or switched off, and has no size."""
+    found = [(line.text("stage"), line.number("epoch"), line.child("terms")) for line in lines]
+    weights = {(stage, name) for stage, _, terms in found for name in terms.content if _weight(terms, name) != 0}
+
+    def sizes(stage: str, terms: Fields) -> dict[str, float]:
+        names = [name for name in terms.content if (stage, name) in weights]
+        return {name: terms.child(name).measurement("value") * _weight(terms, name) for name in names}
+
+    return [Terms(stage, epoch, sizes(stage, terms)) for stage, epoch, terms in found]
 
 
-def _result(fields: Fields) -> Result:
-    if fields.content.get("format") != _RESULT_FORMAT:
-        raise fields.refusal("format", _RESULT_FORMAT)
-    student = fields.child("student")
-    return Result(
-        data=fields.text("task") if fields.has("task") else fields.text("data"),
-        method=fields.text("method") if fields.has("method") else ALONE,
-        seed=fields.count("seed"),
-        student=student.text("model"),
-        parameters=student.count("parameters"),
-        teacher=_teacher(fields.child("teacher")) if fields.has("teacher") else None,
-        last=_score(fields.child("accuracy").child("last")),
-        best=_score(fields.child("accuracy").child("best")),
-        seconds=fields.number("seconds"),
-        images_per_second=fields.number("images_per_second"),
-        machine=_machine(fields.child("machine")),
-        facts=_facts(fields),
-    )
-
-
-def _score(fields: Fields) -> Score:
-    return Score(fields.number("epoch"), fields.fraction("validation"), fields.fraction("test"))
-
-
-def _teacher(fields: Fields) -> TeacherFacts:
-    accuracy = fields.child("accuracy") if fields.has("accuracy") else None
-
-    def measured(key: str) -> float | None:
-        return accuracy.fraction(key) if accuracy is not None and accuracy.has(key) else None
-
-    return TeacherFacts(
-        model=fields.text("model"),
-        parameters=fields.count("parameters") if fields.has("parameters") else None,
-        fingerprint=fields.text("fingerprint"),
-        validation=measured("validation"),
-        test=measured("test"),
-        calls=fields.count("calls"),
-        cost=fields.number("cost") if fields.has("cost") else None,
-        budget=fields.count("budget") if fields.has("budget") else None,
-        skipped=fields.count("skipped") if fields.has("skipped") else 0,
-    )
-
-
-def _machine(fields: Fields) -> str:
-    parts = [fields.text("gpu")] if fields.has("gpu") else []
-    parts.append(f"{fields.text('cpu')}, {fields.count('cores')} cores")
-    if fields.has("threads"):
-        threads = fields.count("threads")
-        parts.append(f"{threads} thread" + ("" if threads == 1 else "s"))
-    return ", ".join(parts)
-
-
-def _facts(fields: Fields) -> dict[str, str]:
-    facts = {key: fields.text(key) for key in ("command", "precision", "started", "finished")}
-    facts["commit"] = fields.text("commit") if fields.has("commit") else ""
-    versions = fields.child("versions")
-    facts["versions"] = ", ".join(f"{name} {versions.text(name)}" for name in sorted(versions.content))
-    facts["length"] = f"{fields.number('epochs'):g} epochs, {fields.count('steps'):,} steps"
-    return facts
+def _weight(terms: Fields, name: str) -> float:
+    return terms.child(name).measurement("weight")

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from tutelage.report.groups import Group, Row
-from tutelage.report.runs import ALONE, TeacherFacts
+from tutelage.report.published import published, published_teacher
+from tutelage.report.results import ALONE, TeacherFacts
 from tutelage.report.statistics import Estimate
 from tutelage.report.wording import NOTHING, counted, decimals, number, percent, signed, with_interval
 
@@ -13,6 +14,7 @@ __all__ = ["COLUMNS", "Cell", "Line", "Table", "gain_cell", "group_title", "tabl
 
 COLUMNS: Mapping[str, str] = {
     "last": "Test, last epoch (%)",
+    "published": "Published (%)",
     "n": "n",
     "spread": "Spread",
     "best": "Test, best epoch (%)",
@@ -25,15 +27,17 @@ COLUMNS: Mapping[str, str] = {
     "unanswered": "Without answer",
     "cost": "Cost",
     "seconds": "Seconds",
+    "memory": "Memory (MiB)",
 }
 """The columns after the name of the row; one without any value is left out."""
 
 
 class Cell(NamedTuple):
-    """A text, and for a gain whether its sign is called."""
+    """A text, for a gain whether its sign is called, and the number by which a column is sorted."""
 
     text: str
     call: Literal["", "better", "worse"] = ""
+    value: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,18 +112,28 @@ def table_of(group: Group) -> Table:
 
 def _line(row: Row, group: Group, places: int) -> Line:
     cells = {
-        "last": Cell(with_interval(row.last, places)),
-        "n": Cell(str(row.last.count)),
-        "spread": Cell(percent(row.last.spread, places)),
-        "best": Cell(with_interval(row.best, places)),
+        "last": Cell(with_interval(row.last, places), value=row.last.mean),
+        "published": _share(published(row, group)),
+        "n": Cell(str(row.last.count), value=row.last.count),
+        "spread": _share(row.last.spread, places),
+        "best": Cell(with_interval(row.best, places), value=row.best.mean),
         "over_alone": gain_cell(row.gain_over(group.baseline(row, ALONE)), places),
         "over_kd": gain_cell(row.gain_over(group.baseline(row, "kd")), places),
-        "parameters": Cell(number(row.mean(lambda result: result.parameters))),
-        "speed": Cell(number(row.mean(lambda result: result.images_per_second))),
+        "parameters": _count(row.mean(lambda result: result.parameters)),
+        "speed": _count(row.mean(lambda result: result.images_per_second)),
         **_asking(row, group),
-        "seconds": Cell(number(row.mean(lambda result: result.seconds))),
+        "seconds": _count(row.mean(lambda result: result.seconds)),
+        "memory": _count(memory / 2**20 if (memory := row.memory()) is not None else None),
     }
     return Line(label=row.label, row=row, best=row is group.winner, cells=cells)
+
+
+def _share(value: float | None, places: int = 2) -> Cell:
+    return Cell(percent(value, places), value=value)
+
+
+def _count(value: float | None) -> Cell:
+    return Cell(number(value), value=value)
 
 
 def _asking(row: Row, group: Group) -> dict[str, Cell]:
@@ -132,14 +146,14 @@ def _asking(row: Row, group: Group) -> dict[str, Cell]:
     def mean(value: Callable[[TeacherFacts], float]) -> float:
         return sum(map(value, teachers)) / len(teachers)
 
-    cells["calls"] = Cell(number(round(mean(lambda teacher: teacher.calls))))
+    cells["calls"] = _count(round(mean(lambda teacher: teacher.calls)))
     if group.protocol is not None and row.asks_all:
-        cells["answers"] = Cell(number(group.protocol.calls))
+        cells["answers"] = _count(group.protocol.calls)
     if skipped := mean(lambda teacher: teacher.skipped):
-        cells["unanswered"] = Cell(number(round(skipped)))
+        cells["unanswered"] = _count(round(skipped))
     cost = mean(lambda teacher: teacher.cost or 0.0)
     if cost or "teacher.answers.price_per_call" in row.settings:
-        cells["cost"] = Cell(number(cost))
+        cells["cost"] = _count(cost)
     return cells
 
 
@@ -151,8 +165,8 @@ def gain_cell(gain: Estimate | None, places: int) -> Cell:
         ('better', '')
     """
     if gain is None or not gain.excludes_zero:
-        return Cell(signed(gain, places))
-    return Cell(signed(gain, places), "better" if gain.mean > 0 else "worse")
+        return Cell(signed(gain, places), value=gain.mean if gain is not None else None)
+    return Cell(signed(gain, places), "better" if gain.mean > 0 else "worse", gain.mean)
 
 
 def told_cell(cell: Cell) -> str:
@@ -170,8 +184,9 @@ def _teacher_lines(group: Group, places: int) -> list[Line]:
     lines = []
     for teacher in group.teachers:
         cells = dict.fromkeys(COLUMNS, Cell(NOTHING))
-        cells["last"] = Cell(percent(teacher.test, places))
-        cells["parameters"] = Cell(number(teacher.parameters))
+        cells["last"] = _share(teacher.test, places)
+        cells["published"] = _share(published_teacher(group))
+        cells["parameters"] = _count(teacher.parameters)
         name = f"teacher {teacher.fingerprint[:8]}" if len(group.teachers) > 1 else "teacher"
         lines.append(Line(label=name, row=None, best=False, cells=cells))
     return lines

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from tutelage.errors import ConfigError
 from tutelage.methods.base import (
@@ -225,8 +225,18 @@ class Sum(Method):
         for (key, part), config, weight in zip(self.parts.items(), self.config.parts, self.config.weights, strict=True):
             heard = teacher if part.needs.teacher or part.needs.peers else _detached(student)
             for name, term in part(student, heard, batch).items():
-                terms[key if name == config.name else f"{key}.{name}"] = Term(term.value, weight * term.weight)
+                terms[_named(key, config, name)] = Term(term.value, weight * term.weight)
         return terms
+
+    def figures(self, student: Outputs, teacher: Outputs) -> dict[str, Tensor]:
+        """Those of all parts, named as their terms are: ``iekd.cka_inheritance``."""
+        return {
+            _named(key, config, name): value
+            for (key, part), config in zip(self.parts.items(), self.config.parts, strict=True)
+            for name, value in part.figures(
+                student, teacher if part.needs.teacher or part.needs.peers else student
+            ).items()
+        }
 
     def after_step(self, epoch: float) -> None:
         """Tell every part."""
@@ -238,6 +248,11 @@ def _opened(config: MethodConfig) -> list[tuple[float, MethodConfig]]:
     if isinstance(config, SumConfig):
         return list(zip(config.weights, config.parts, strict=True))
     return [(1.0, config)]
+
+
+def _named(key: str, config: MethodConfig, name: str) -> str:
+    """What a term or figure of a part is called in the sum."""
+    return key if name == config.name else f"{key}.{name}"
 
 
 def _ensemble(config: MethodConfig) -> Any:

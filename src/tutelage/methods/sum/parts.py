@@ -113,4 +113,5 @@ def merged(needs: Mapping[str, Needs]) -> Needs:
         trains=every[0].trains,
         # What trains the classifier is judged by it, whatever else is trained beside.
         judge="accuracy" if "accuracy" in judges else "ncm" if "ncm" in judges else "none",
+        figures=any(need.figures for need in every),
     )
