@@ -9,6 +9,8 @@
 With --cache it is measured twice: the first run asks the teacher and keeps its answers on disk, the warm run finds
 all of them there. The warm run is to be compared with (a), since it needs no teacher.
 
+Of a method of several stages the last is measured, after one epoch of each of the others over a few images.
+
 The three take turns of a few steps, (c) being a real run that pauses for the others, so that a change in the
 machine's speed meets all alike. Each round gives one ratio (c)/(b), with a warm cache (c)/(a); printed are the medians
 over the rounds and the quartiles of the ratio. The bare loops repeat one batch of random pixels, already normalised:
@@ -29,7 +31,8 @@ import torch
 import torch.nn.functional as F
 
 from tutelage.data import Loader, open_dataset
-from tutelage.engine import AnswersConfig, EngineConfig, RunConfig, StudentConfig, TeacherConfig, start
+from tutelage.data.protocols import Standard
+from tutelage.engine import AnswersConfig, EngineConfig, RunConfig, StudentConfig, TeacherConfig, staged, start
 from tutelage.engine.session import Session
 from tutelage.methods import METHODS
 from tutelage.models import ModelCard, build_network, resolve, save_network
@@ -116,14 +119,16 @@ def make_teacher(args: argparse.Namespace, folder: Path) -> None:
 def our_run(args: argparse.Namespace, folder: Path) -> RunConfig:
     """A run of the short recipe."""
     base, cache = short(args.data), str(folder / "answers") if args.cache else "off"
+    stages = staged(replace(base.stages[0], epochs=1), METHODS[args.method]())
+    few = Standard(train_size=args.batch_size * (args.steps * (args.rounds + 1) + 2)) if len(stages) > 1 else None
     return replace(
         base,
-        data=replace(base.data, batch_size=args.batch_size),
+        data=replace(base.data, batch_size=args.batch_size, protocol=few),
         student=StudentConfig(model=args.student),
         teacher=TeacherConfig(
             weights=str(folder / "teacher.safetensors"), allow_bad=True, answers=AnswersConfig(cache=cache)
         ),
-        stages=(replace(base.stages[0], method=METHODS[args.method]()),),
+        stages=stages,
         engine=EngineConfig(precision=args.precision),
     )
 
@@ -141,7 +146,10 @@ def measure(args: argparse.Namespace, folder: Path, name: str) -> dict[str, list
         def epoch(self, number: int, *, start: int = 0) -> Iterator[Batch]:
             return turns.epoch(self.loader, number, start)
 
-    taking = patch.object(Session, "loader", lambda *given: Taking(*given))
+    def loader(session: Session, stage: int = 0) -> Loader | Taking:
+        return Taking(session, stage) if stage == len(session.config.stages) - 1 else plain(session, stage)
+
+    taking = patch.object(Session, "loader", loader)
     with taking, suppress(EnoughError):
         start(our_run(args, folder), folder / name)
     return {name: seconds[1:] for name, seconds in turns.seconds.items()}

@@ -168,7 +168,7 @@ CACHE: Mapping[str, tuple[Callable[[Sequence[str]], None], str]] = {
     "verify": (verify, "ask again for some of the answers, and compare"),
     "stats": (stats, "what is kept, and how much room it takes"),
     "merge": (merge_caches, "copy answers from other caches"),
-    "prune": (prune_caches, "delete the answers of other teachers"),
+    "prune": (prune_caches, "delete what is kept of other teachers"),
     "ledger": (show_ledgers, "who asked for what, and what it cost"),
 }
 

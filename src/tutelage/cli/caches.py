@@ -1,4 +1,7 @@
-"""``tutelage cache stats``, ``merge``, ``prune`` and ``ledger``: they ask no teacher."""
+"""``tutelage cache stats``, ``merge``, ``prune`` and ``ledger``: they ask no teacher.
+
+Beside the caches of answers there are the products of stages that train their method alone, such as auto-encoders.
+"""
 
 import datetime
 import sys
@@ -10,6 +13,7 @@ import tyro
 from tyro.conf import Positional
 
 from tutelage.engine.answers import find_ledger
+from tutelage.engine.products import Product, products_folder, products_in, prune_products
 from tutelage.engine.tutor import answers_folder
 from tutelage.errors import ConfigError, DataError, UnknownNameError
 from tutelage.teachers import AnswerStore, Call, Content, merge, prune, stores_in
@@ -21,10 +25,11 @@ Rows = Sequence[Sequence[str]]
 
 @dataclass(frozen=True, kw_only=True)
 class Stats:
-    """Show the caches in a folder, and what they hold.
+    """Show the caches in a folder and the products of stages, such as auto-encoders, and what they hold.
 
     Args:
-        folder: One cache, or a folder of caches; by default $TUTELAGE_CACHE/answers.
+        folder: One cache, or a folder of caches or of products; by default $TUTELAGE_CACHE/answers and
+            $TUTELAGE_CACHE/stages.
     """
 
     folder: Positional[Path | None] = None
@@ -33,13 +38,22 @@ class Stats:
 def stats(args: Sequence[str]) -> None:
     """Carry out ``tutelage cache stats``."""
     asked = tyro.cli(Stats, args=args, prog="tutelage cache stats")
-    folder = asked.folder or answers_folder()
+    folder, stages = _folders(asked.folder)
     stores = stores_in(folder) if asked.folder or folder.exists() else []
-    if not stores:
+    products = products_in(stages)
+    if stores:
+        header = ("cache", "teacher", "views", "data", "content", "answers", "MiB", "bytes an answer")
+        _show(str(folder), header, [_figures(store) for store in stores])
+    if products:
+        header = ("product", "stage", "epochs", "teacher", "data", "seed", "version", "MiB")
+        _show(str(stages), header, [_made(product) for product in products])
+    if not stores and not products:
         print(f"{folder} holds no caches: `tutelage cache fill` makes one, and so does a run with --teacher.cache on")
-        return
-    header = ("cache", "teacher", "views", "data", "content", "answers", "MiB", "bytes an answer")
-    _show(str(folder), header, [_figures(store) for store in stores])
+
+
+def _folders(named: Path | None) -> tuple[Path, Path]:
+    """Where caches are looked for, and products."""
+    return (named, named) if named else (answers_folder(), products_folder())
 
 
 def _figures(store: AnswerStore) -> tuple[str, ...]:
@@ -47,6 +61,18 @@ def _figures(store: AnswerStore) -> tuple[str, ...]:
     each = f"{size / count:,.0f}" if count else ""
     what = (subject.teacher, subject.views, subject.data[:16], _content(subject.content))
     return (store.path.name, *what, f"{count:,}", f"{size / 2**20:,.2f}", each)
+
+
+def _made(product: Product) -> tuple[str, ...]:
+    facts, size = product.facts, f"{product.num_bytes / 2**20:,.2f}"
+    if not facts:
+        return (product.path.stem, "damaged: it is made anew", *[""] * 5, size)
+    epochs, data, seed = (str(fact) for fact in (facts["stages"][-1]["epochs"], facts["data"], facts["seed"]))
+    return (product.path.stem, _stage(product), epochs, product.teacher, data[:16], seed, str(facts["version"]), size)
+
+
+def _stage(product: Product) -> str:
+    return str(product.facts["stages"][-1]["method"]["name"])
 
 
 def _content(content: Content) -> str:
@@ -85,11 +111,12 @@ def merge_caches(args: Sequence[str]) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Prune:
-    """Delete the caches of all teachers but some, with the ledgers in them; at first only say which.
+    """Delete the caches and products of all teachers but some, with the ledgers in them; at first only say which.
 
     Args:
-        folder: Of caches, none of which is in use; by default $TUTELAGE_CACHE/answers.
-        keep: Fingerprints of the teachers whose answers stay, as `tutelage cache stats` shows them.
+        folder: Of caches or of products, none of which is in use; by default $TUTELAGE_CACHE/answers and
+            $TUTELAGE_CACHE/stages.
+        keep: Fingerprints of the teachers whose answers and products stay, as `tutelage cache stats` shows them.
         delete: Do it.
     """
 
@@ -101,24 +128,33 @@ class Prune:
 def prune_caches(args: Sequence[str]) -> None:
     """Carry out ``tutelage cache prune``."""
     asked = tyro.cli(Prune, args=args, prog="tutelage cache prune")
-    folder = asked.folder or answers_folder()
-    stores = {store.path: store for store in stores_in(folder)}
+    folder, stages = _folders(asked.folder)
+    stores = {store.path: store for store in (stores_in(folder) if asked.folder or folder.exists() else [])}
+    products = products_in(stages)
     if folder in stores:
         raise ConfigError(f"{folder} is one cache: name the folder of caches, and whose answers to keep")
-    teachers = {store.subject.teacher for store in stores.values()}
+    teachers = {store.subject.teacher for store in stores.values()} | {each.teacher for each in products if each.facts}
     if not asked.keep:
         raise ConfigError(f"name at least one teacher to keep, of {', '.join(sorted(teachers)) or 'none'}: --keep NAME")
     for name in asked.keep:
         if name not in teachers:
             raise UnknownNameError("teacher", name, teachers, "`tutelage cache stats` shows them")
-    stale = prune(folder, keep=asked.keep)
+    stale = prune(folder, keep=asked.keep) if stores else []
     for path in stale:
         store = stores[path]
         print(f"{path}: teacher {store.subject.teacher}, {len(store):,} answers, {store.num_bytes / 2**20:,.2f} MiB")
+    others = prune_products(stages, keep=asked.keep)
+    for other in others:
+        what = f"teacher {other.teacher}, {_stage(other)}" if other.facts else "damaged"
+        print(f"{other.path}: {what}, {other.num_bytes / 2**20:,.2f} MiB")
     if asked.delete:
-        prune(folder, keep=asked.keep, dry_run=False)
+        prune_products(stages, keep=asked.keep, dry_run=False)
+        if stale:
+            prune(folder, keep=asked.keep, dry_run=False)
+    found = ((stale, stores, "caches"), (others, products, "products"))
+    counts = " and ".join(f"{len(some)} of {len(every)} {kind}" for some, every, kind in found if every)
     what = "were deleted" if asked.delete else "would be deleted, and were not: add --delete"
-    print(f"{len(stale)} of {len(stores)} caches {what}")
+    print(f"{counts} {what}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ import tyro
 from tyro.conf import Positional
 
 from tutelage.engine import EngineConfig
+from tutelage.engine.relation_noise import NOISE
 from tutelage.engine.relations import RELATIONS, SAMPLES, relate
 
 __all__ = ["related"]
@@ -18,8 +19,9 @@ __all__ = ["related"]
 class Relate:
     """Measure how samples relate for the student of a finished run and its teacher; `tutelage report` then shows it.
 
-    Neighbour overlap, class purity, CKA, agreement, calibration and the correlation of outputs, and a few samples
-    with what is near them. A teacher whose calls cost is not asked; the figures are then of the student alone.
+    Neighbour overlap, class purity, CKA, agreement, calibration and the correlation of outputs; a few samples with
+    what is near them and where the channels answer; the share of active channels, and the accuracy under noise on the
+    student's weights. A teacher whose calls cost is not asked; the figures are then of the student alone.
 
     Args:
         run: Its directory; relations.json is written there.
@@ -27,6 +29,8 @@ class Relate:
         samples: The most of them; a larger split is sampled, alike for every run.
         k: Neighbours of a sample.
         teacher: A stored network to compare with instead of the run's own teacher, as for a student that had none.
+        noise: Standard deviations of Gaussian noise on the weights, in units of the root mean square of each tensor;
+            for each, accuracy is measured 5 times. None after the flag: it is left out.
         engine: Where and how.
     """
 
@@ -35,6 +39,7 @@ class Relate:
     samples: int = SAMPLES
     k: int = 10
     teacher: Path | None = None
+    noise: tuple[float, ...] = NOISE
     engine: EngineConfig = field(default_factory=lambda: EngineConfig(precision="32"))
 
 
@@ -42,7 +47,13 @@ def related(args: Sequence[str]) -> None:
     """Carry out ``tutelage relate``."""
     asked = tyro.cli(Relate, args=args, prog="tutelage relate")
     found = relate(
-        asked.run, split=asked.split, samples=asked.samples, k=asked.k, teacher=asked.teacher, engine=asked.engine
+        asked.run,
+        split=asked.split,
+        samples=asked.samples,
+        k=asked.k,
+        teacher=asked.teacher,
+        noise=asked.noise,
+        engine=asked.engine,
     )
     print(f"{asked.run / RELATIONS}: {found['samples']:,} {found['split']} images")
     for who in ("student", "teacher"):
@@ -53,6 +64,12 @@ def related(args: Sequence[str]) -> None:
         print(f"  both: {_listed([(name.replace('_', ' '), value) for name, value in found['figures'].items()])}")
     else:
         print(f"  no teacher was asked: {found['teacher_left_out']}")
+    if (channels := found["channels"]) is not None:
+        told = [*channels["student"].items(), *([("teacher", channels["teacher"])] if found["teacher"] else [])]
+        print(f"  active channels of {channels['role']}: {_listed(told)}")
+    if (noise := found["noise"]) is not None:
+        means = [(f"{level['sigma']:g}", sum(level["accuracy"]) / noise["draws"]) for level in noise["levels"]]
+        print(f"  accuracy under noise: {_listed(means)}")
 
 
 def _listed(figures: Sequence[tuple[str, Any]]) -> str:

@@ -7,6 +7,9 @@ is the mean over the batch.
 
 A sample without an answer of the teacher learns from its label alone, with weight 1: the terms of the method are
 those of the answered samples, times their share of the batch, so that every sample counts as much as any other.
+It does so also in a stage that gives the cross-entropy no weight, such as REFILLED's first, and then trains the
+classifier too: of 1,213 digits with 200 answers, 90 % are right by nearest class means after that stage, and 62 % where
+the others teach nothing (docs/log.md).
 """
 
 from collections.abc import Callable

@@ -6,7 +6,8 @@ stage and of those before, the seed, and how it is computed. It does not depend 
 
 import hashlib
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,9 +25,11 @@ from tutelage.rundir import saving
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-__all__ = ["Product", "find_product", "products_folder"]
+__all__ = ["Product", "find_product", "products_folder", "products_in", "prune_products"]
 
 FORMAT = "tutelage-stage/1"
+
+_NAME = re.compile(r"[0-9a-f]{32}\.safetensors")
 
 
 def products_folder() -> Path:
@@ -45,6 +48,16 @@ class Product:
 
     path: Path
     facts: Mapping[str, Any]
+
+    @property
+    def teacher(self) -> str:
+        """The fingerprint of the teacher; empty where the file is damaged."""
+        return str(self.facts.get("teacher", ""))
+
+    @property
+    def num_bytes(self) -> int:
+        """What it takes on disk."""
+        return self.path.stat().st_size
 
     def restore(self, method: nn.Module, fabric: "Fabric") -> bool:
         """Load it into a method, on every rank what the first one finds; False where there is nothing to be read."""
@@ -80,6 +93,35 @@ class Product:
         except (SafetensorError, OSError):
             self.path.unlink(missing_ok=True)  # damaged: it is made anew
             return None
+
+
+def products_in(folder: Path) -> list[Product]:
+    """What is kept in a folder, in the order of the names; a damaged file has no facts, and others are left out.
+
+    Args:
+        folder: Such as :func:`products_folder`; it may be absent.
+
+    Example:
+        >>> products_in(Path("no/such/folder"))
+        []
+    """
+    files = sorted(file for file in folder.glob("*.safetensors") if _NAME.fullmatch(file.name))
+    return [Product(file, facts) for file in files if (facts := _facts_in(file)) is not None]
+
+
+def prune_products(folder: Path, *, keep: Collection[str], dry_run: bool = True) -> list[Product]:
+    """The products of all other teachers, and damaged files; they are deleted unless this is a dry run.
+
+    Args:
+        folder: Where they are.
+        keep: Fingerprints of the teachers whose products stay.
+        dry_run: Whether to only look.
+    """
+    stale = [product for product in products_in(folder) if product.teacher not in keep]
+    if not dry_run:
+        for product in stale:
+            product.path.unlink(missing_ok=True)  # another process may have found it damaged
+    return stale
 
 
 def find_product(session: Session, number: int) -> Product | None:
@@ -118,6 +160,18 @@ def find_product(session: Session, number: int) -> Product | None:
     }
     name = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
     return Product(products_folder() / f"{name}.safetensors", facts)
+
+
+def _facts_in(file: Path) -> dict[str, Any] | None:
+    """The facts that a file was written with; none where it is damaged, None where it is no product."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, "pt") as opened:
+            facts: dict[str, Any] = json.loads((opened.metadata() or {}).get("facts", "{}"))
+    except (SafetensorError, OSError):
+        return {}
+    return facts if facts.get("format") == FORMAT else None
 
 
 def _hash(ids: Tensor) -> str:
