@@ -78,20 +78,24 @@ class Report:
         out: The page.
         title: Its heading.
         table: Print the table as Markdown as well.
+        plots: A folder for each plot as an SVG file of its own.
     """
 
     runs: Positional[tuple[Path, ...]] = (Path("runs"),)
     out: Path = Path("runs/report.html")
     title: str = "Distillation report"
     table: bool = False
+    plots: Path | None = None
 
 
 def report(args: Sequence[str]) -> None:
     """Carry out ``tutelage report``."""
-    from tutelage.report import markdown_table, write_page
+    from tutelage.report import markdown_table, write_page, write_plots
 
     asked = tyro.cli(Report, args=args, prog="tutelage report")
     print(write_page(list(asked.runs), asked.out, title=asked.title))
+    if asked.plots is not None:
+        print("\n".join(map(str, write_plots(list(asked.runs), asked.plots))))
     if asked.table:
         print(markdown_table(list(asked.runs)))
 

@@ -45,8 +45,8 @@ def finding(group: Group, places: int) -> str:
         >>> def row(method, *accuracies):
         ...     scores = [Score(30, 0.9, test) for test in accuracies]
         ...     results = [
-        ...         Result(data="digits", method=method, seed=seed, student="s", parameters=9, teacher=None,
-        ...                last=score, best=score, seconds=1.0, images_per_second=1.0)
+        ...         Result(data="digits", method=method, seed=seed, student="s", parameters=9, num_classes=2,
+        ...                teacher=None, last=score, best=score, seconds=1.0, images_per_second=1.0)
         ...         for seed, score in enumerate(scores)
         ...     ]
         ...     return Row(label=method, method=method,

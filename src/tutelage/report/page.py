@@ -17,6 +17,8 @@ from tutelage.report.findings import finding, notes, summary
 from tutelage.report.groups import Group, groups_of
 from tutelage.report.markdown import markdown, markdown_calls
 from tutelage.report.noise_plot import NOISE_LEGEND, noise_plots
+from tutelage.report.overlap import OVERLAP_LEGEND, overlap_charts, overlap_plot
+from tutelage.report.plot_files import plot_style
 from tutelage.report.plots import learning_curves, loss_terms, seed_range, seeds_strip, styles_of
 from tutelage.report.relations_table import RELATIONS_LEGEND, conditions_title, relations_strips, relations_tables
 from tutelage.report.runs import Run, load_runs
@@ -118,6 +120,11 @@ def _render(runs: Sequence[Run], title: str) -> str:
         summary=summary(runs, groups),
         charts=[_chart(chart) for chart in charts_of(groups) if len(chart.sizes) > 1],
         calls_legend=CALLS_LEGEND,
+        overlaps=[
+            (chart.title, [(name, overlap_plot(chart, width)) for name, width in _WIDTHS])
+            for chart in overlap_charts(groups)
+        ],
+        overlap_legend=OVERLAP_LEGEND,
         groups=[_group(group) for group in groups],
         relations=[each for group in groups if (each := _relations(group))["tables"]],
         relations_legend=RELATIONS_LEGEND,
@@ -125,6 +132,7 @@ def _render(runs: Sequence[Run], title: str) -> str:
         watched_legend=WATCHED_LEGEND,
         unfinished=[_unfinished(run) for run in runs if not run.finished],
         headings=COLUMNS,
+        plot_style=plot_style(),
         script=script,
         script_hash=b64encode(sha256(script.encode()).digest()).decode(),
         period=_period(runs),

@@ -32,7 +32,8 @@ class Memory(NamedTuple):
 class TeacherFacts(NamedTuple):
     """What a result says of its teacher; what nobody measured or kept is None.
 
-    ``calls`` counts the samples sent, ``skipped`` those that were trained without an answer.
+    ``calls`` counts the samples sent, ``skipped`` those that were trained without an answer, ``shared`` the classes
+    that both know.
     """
 
     model: str
@@ -44,6 +45,7 @@ class TeacherFacts(NamedTuple):
     cost: float | None = None
     budget: int | None = None
     skipped: int = 0
+    shared: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +58,7 @@ class Result:
         seed: Of the run.
         student: The student's model.
         parameters: Of the student.
+        num_classes: That the student tells apart.
         teacher: None if there was none.
         last: At the last epoch.
         best: At the epoch of the highest validation accuracy.
@@ -72,6 +75,7 @@ class Result:
     seed: int
     student: str
     parameters: int
+    num_classes: int
     teacher: TeacherFacts | None
     last: Score
     best: Score
@@ -101,6 +105,7 @@ def result_of(fields: Fields) -> Result:
         seed=fields.count("seed"),
         student=student.text("model"),
         parameters=student.count("parameters"),
+        num_classes=student.count("num_classes"),
         teacher=_teacher(fields.child("teacher")) if fields.has("teacher") else None,
         last=_score(fields.child("accuracy").child("last")),
         best=_score(fields.child("accuracy").child("best")),
@@ -150,6 +155,7 @@ def _teacher(fields: Fields) -> TeacherFacts:
         cost=fields.number("cost") if fields.has("cost") else None,
         budget=fields.count("budget") if fields.has("budget") else None,
         skipped=fields.count("skipped") if fields.has("skipped") else 0,
+        shared=fields.count("shared_classes") if fields.has("shared_classes") else None,
     )
 
 
