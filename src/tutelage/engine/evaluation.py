@@ -193,7 +193,7 @@ class Judge:
             return outputs
 
         score = evaluate(counted, self.batches(split, self._mine(split)), reduce=self._total)
-        images, right = self._total(counts).long().tolist()
+        images, right = self._total(counts).long().tolist()  # waits once a pass over a split
         return score, images, right
 
     def score_ncm(self, network: nn.Module, split: Split) -> float:

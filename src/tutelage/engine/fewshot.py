@@ -253,7 +253,7 @@ def _row(who: str, name: str, sampler: EpisodeSampler, right: Tensor, seconds: f
         "accuracy": mean,
         "half_width": half_width,
         "seconds": round(seconds, 3),
-        "right": right.tolist(),
+        "right": right.tolist(),  # on the host already
     }
 
 

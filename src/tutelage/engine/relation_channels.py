@@ -1,5 +1,7 @@
 """Channels of a feature: the share that is active, and pictures of where they answer.
 
+All of it waits for the accelerator: it is done once, of a finished run, when nothing trains.
+
 Letters: n samples, q shown samples, c channels, h height, w width.
 """
 

@@ -1,5 +1,7 @@
 """The samples whose relations are measured, and what a network says of them.
 
+Answers are brought to the host batch by batch: nothing trains then, and all of them need not fit on an accelerator.
+
 Letters: n samples, d features, c classes or channels.
 """
 

@@ -1,5 +1,7 @@
 """``relations.json`` of a finished run: how its student sees samples relate, and how its teacher does.
 
+All of it waits for the accelerator: it is measured once, of a finished run, when nothing trains.
+
 Letters: n samples, d features, c classes.
 """
 

@@ -62,7 +62,7 @@ class Watch:
             found = _among(self._method, said)
         else:
             found = self._method.figures(said[0], self._heard(batch, said[0]))
-        values = {name: value.item() for name, value in found.items()}
+        values = {name: value.item() for name, value in found.items()}  # waits once a validation
         return {"figures": {name: value if math.isfinite(value) else None for name, value in values.items()}}
 
     def _heard(self, batch: Batch, own: Outputs) -> Outputs:
