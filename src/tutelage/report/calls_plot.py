@@ -89,11 +89,9 @@ def _frame(chart: CallsChart, width: float) -> Frame:
     near = [100 * each.test for each in chart.teachers if each.test is not None]
     high = max([high, *(each for each in near if each <= max(means) + reach)])
     margin = 0.04 * (high - low)
-    longest = max(len(line.label) for line in chart.lines)
-    return Frame(
-        width=width,
-        height=max(300.0 if width < 500 else 400.0, 50.0 + 15 * (len(chart.lines) + 1)),
-        right=min(24 + 6.8 * longest, 0.34 * width),
+    return Frame.beside(
+        [*(line.label for line in chart.lines), "teacher"],
+        width,
         x=(chart.sizes[0], chart.sizes[-1]),
         y=(max(low - margin, 0.0), min(high + margin, 100.0)),
     )

@@ -5,13 +5,16 @@ page, their letters are letters, and one of them takes 5 kB instead of 60.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 
 from tutelage.report.wording import shortened
 
-__all__ = ["Frame", "apart", "svg", "ticks"]
+__all__ = ["WIDTHS", "Frame", "apart", "svg", "ticks"]
+
+WIDTHS = (("wide", 860.0), ("narrow", 360.0))
+"""Of a plot on a page, and of the one that a phone shows in its place."""
 
 Point = tuple[float, float]
 
@@ -112,6 +115,33 @@ class Frame:
     left = 44.0
     top = 12.0
     bottom = 38.0
+
+    @classmethod
+    def beside(
+        cls,
+        names: Collection[str],
+        width: float,
+        *,
+        x: tuple[float, float],
+        y: tuple[float, float],
+        least: float = 400.0,
+    ) -> "Frame":
+        """A frame with room for names on the right, each on a line of its own.
+
+        Args:
+            names: Of all lines.
+            width: Of the whole plot: those of ``WIDTHS``.
+            x: First and last number of the horizontal axis.
+            y: Lowest and highest number of the vertical axis.
+            least: Height on a page; on a phone it is at most 300.
+        """
+        return cls(
+            width=width,
+            height=max(min(least, 300.0) if width < 500 else least, 50.0 + 15 * len(names)),
+            right=min(24 + 6.8 * max(map(len, names)), 0.34 * width),
+            x=x,
+            y=y,
+        )
 
     @property
     def end(self) -> float:

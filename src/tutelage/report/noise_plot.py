@@ -4,7 +4,7 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from tutelage.report.chart import Frame, svg
+from tutelage.report.chart import WIDTHS, Frame, svg
 from tutelage.report.groups import Group, Row
 from tutelage.report.plots import styles_of
 from tutelage.report.relations import Conditions, Relations
@@ -39,9 +39,8 @@ def noise_plots(group: Group) -> list[tuple[Conditions, list[tuple[str, str]]]]:
         for conditions, levels in _of_row(row).items():
             kinds[conditions][row.label] = levels
     styles = styles_of(group.rows)
-    widths = (("wide", 860.0), ("narrow", 360.0))
     return [
-        (conditions, [(name, _plot(lines, styles, width)) for name, width in widths])
+        (conditions, [(name, _plot(lines, styles, width)) for name, width in WIDTHS])
         for conditions, lines in sorted(kinds.items())
     ]
 
@@ -72,13 +71,8 @@ def _plot(lines: Mapping[str, Levels], styles: Mapping[str, str], width: float) 
     sigmas = sorted({sigma for levels in lines.values() for sigma in levels})
     edges = [100 * value for levels in lines.values() for level in levels.values() for value in level]
     margin = 0.04 * max(max(edges) - min(edges), 1.0)
-    frame = Frame(
-        width=width,
-        height=max(300.0, 50.0 + 15 * (len(lines) + 1)),
-        right=min(24 + 6.8 * max(map(len, lines)), 0.34 * width),
-        x=(sigmas[0], sigmas[-1]),
-        y=(max(min(edges) - margin, 0.0), min(max(edges) + margin, 100.0)),
-    )
+    reach = (max(min(edges) - margin, 0.0), min(max(edges) + margin, 100.0))
+    frame = Frame.beside(lines, width, x=(sigmas[0], sigmas[-1]), y=reach, least=300.0)
     bands, drawn, ends, told = [], [], [], []
     for label, levels in lines.items():
         points = [(sigma, 100 * mean) for sigma, (mean, _, _) in levels.items()]

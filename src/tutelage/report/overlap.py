@@ -124,13 +124,8 @@ def overlap_plot(chart: OverlapChart, width: float) -> str:
     styles = styles_of(chart.lines)
     edges = [0.0, *(100 * edge for line in chart.lines for gain in line.gains.values() for edge in _reach(gain))]
     margin = 0.04 * (max(edges) - min(edges) or 1.0)
-    frame = Frame(
-        width=width,
-        height=max(300.0 if width < 500 else 400.0, 50.0 + 15 * (len(chart.lines) + 1)),
-        right=min(24 + 6.8 * max(len(line.label) for line in chart.lines), 0.34 * width),
-        x=(chart.shared[0], chart.shared[-1]),
-        y=(min(edges) - margin, max(edges) + margin),
-    )
+    span = (chart.shared[0], chart.shared[-1])
+    frame = Frame.beside(styles, width, x=span, y=(min(edges) - margin, max(edges) + margin))
     bands, drawn, ends, told = [], [], [], []
     for line in chart.lines:
         style, points = styles[line.label], [(count, 100 * gain.mean) for count, gain in line.gains.items()]

@@ -10,6 +10,7 @@ from typing import Any
 from tutelage.report.calls import CallsChart, charts_of
 from tutelage.report.calls_plot import calls_plot, calls_styles
 from tutelage.report.calls_table import CALLS_LEGEND, calls_finding, calls_notes, calls_tables, calls_title
+from tutelage.report.chart import WIDTHS
 from tutelage.report.classes import class_lines, class_reach, classes_legend, classes_strip
 from tutelage.report.cost_plot import cost_plot
 from tutelage.report.costs import keeps_answers
@@ -29,8 +30,6 @@ from tutelage.report.wording import NOTHING, counted, percent
 from tutelage.rundir import saving
 
 __all__ = ["markdown_curve", "markdown_table", "write_page"]
-
-_WIDTHS = (("wide", 860.0), ("narrow", 360.0))
 
 Places = Path | str | Sequence[Path | str]
 
@@ -121,7 +120,7 @@ def _render(runs: Sequence[Run], title: str) -> str:
         charts=[_chart(chart) for chart in charts_of(groups) if len(chart.sizes) > 1],
         calls_legend=CALLS_LEGEND,
         overlaps=[
-            (chart.title, [(name, overlap_plot(chart, width)) for name, width in _WIDTHS])
+            (chart.title, [(name, overlap_plot(chart, width)) for name, width in WIDTHS])
             for chart in overlap_charts(groups)
         ],
         overlap_legend=OVERLAP_LEGEND,
@@ -143,7 +142,7 @@ def _chart(chart: CallsChart) -> dict[str, Any]:
     return {
         "title": calls_title(chart),
         "finding": calls_finding(chart),
-        "curves": [(name, calls_plot(chart, width)) for name, width in (("wide", 860.0), ("narrow", 360.0))],
+        "curves": [(name, calls_plot(chart, width)) for name, width in WIDTHS],
         "columns": [counted(calls, "call") for calls in chart.sizes],
         "tables": calls_tables(chart),
         "styles": calls_styles(chart),
@@ -169,9 +168,9 @@ def _group(group: Group) -> dict[str, Any]:
         "lines": [_line(line, group, styles) for line in table.lines],
         "range": (percent(low, 1), percent(high, 1)) if several else None,
         "notes": notes(group),
-        "costs": [(name, cost_plot(group, width, by="seconds")) for name, width in _WIDTHS],
-        "calls": [(name, _calls(group, width)) for name, width in _WIDTHS],
-        "curves": [(name, learning_curves(group, width)) for name, width in _WIDTHS],
+        "costs": [(name, cost_plot(group, width, by="seconds")) for name, width in WIDTHS],
+        "calls": [(name, _calls(group, width)) for name, width in WIDTHS],
+        "curves": [(name, learning_curves(group, width)) for name, width in WIDTHS],
         "watched": watched_panels(group),
         "folded": group.protocol is not None,  # one of several numbers of calls: their plots of terms are many
         "panels": [panel | {"stage": panel["stage"] if len(stages) > 1 else ""} for panel in panels],

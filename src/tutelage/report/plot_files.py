@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tutelage.report.calls import charts_of
 from tutelage.report.calls_plot import calls_plot
+from tutelage.report.chart import WIDTHS
 from tutelage.report.cost_plot import cost_plot
 from tutelage.report.groups import groups_of
 from tutelage.report.noise_plot import noise_plots
@@ -17,7 +18,7 @@ from tutelage.rundir import saving
 
 __all__ = ["plot_style", "standalone", "write_plots"]
 
-_WIDTH = 860.0
+_PAGE = dict(WIDTHS)["wide"]
 _FONT = 'svg { font-family: system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif; }\n'
 
 
@@ -75,11 +76,11 @@ def standalone(plot: str) -> str:
 def _plots(runs: Sequence[Run]) -> Iterator[tuple[str, str]]:
     groups = groups_of(runs)
     for number, overlap in enumerate(overlap_charts(groups), start=1):
-        yield f"overlap-{number}", overlap_plot(overlap, _WIDTH)
+        yield f"overlap-{number}", overlap_plot(overlap, _PAGE)
     for number, calls in enumerate(charts_of(groups), start=1):
-        yield f"calls-{number}", calls_plot(calls, _WIDTH)
+        yield f"calls-{number}", calls_plot(calls, _PAGE)
     for number, group in enumerate(groups, start=1):
-        yield f"curves-{number}", learning_curves(group, _WIDTH)
-        yield f"cost-{number}", cost_plot(group, _WIDTH, by="seconds")
+        yield f"curves-{number}", learning_curves(group, _PAGE)
+        yield f"cost-{number}", cost_plot(group, _PAGE, by="seconds")
         for _, ((_, wide), *_) in noise_plots(group):
             yield f"noise-{number}", wide

@@ -132,14 +132,8 @@ def _curve_frame(curves: Mapping[str, Curve], teacher: float | None, width: floa
     highs = [high for curve in every for high in curve.high if math.isfinite(high)] or [1.0]
     low, high = min(lows), max([*highs, *([teacher] if teacher is not None else [])])
     margin = 0.06 * max(high - low, 0.01)
-    longest = max(map(len, [*curves, "teacher"]))
-    return Frame(
-        width=width,
-        height=max(300.0 if width < 500 else 360.0, 50.0 + 15 * (len(curves) + 1)),
-        right=min(24 + 6.8 * longest, 0.34 * width),
-        x=(begin, end),
-        y=(100 * max(low - margin, 0.0), 100 * min(high + margin, 1.0)),
-    )
+    reach = (100 * max(low - margin, 0.0), 100 * min(high + margin, 1.0))
+    return Frame.beside([*curves, "teacher"], width, x=(begin, end), y=reach, least=360.0)
 
 
 def seed_range(group: Group) -> tuple[float, float]:
