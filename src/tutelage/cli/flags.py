@@ -14,6 +14,7 @@ import tyro
 
 from tutelage.cli.method_flags import method_asked, method_flags
 from tutelage.cli.options import Distill, Teach
+from tutelage.cli.paradigms import in_paradigm, peers_of
 from tutelage.cli.words import taps_by_role
 from tutelage.data import Mixing
 from tutelage.data.protocols import PROTOCOLS, CrossTask, Incremental
@@ -51,6 +52,9 @@ def distilled(args: Sequence[str], *, prog: str = "tutelage distill") -> tuple[R
     """
     base, asked = _asked(args, lambda base: _ask_distill(args, base, prog))
     method = method_asked(asked)
+    if asked.paradigm is not None:
+        method, teacher = in_paradigm(asked.paradigm, method, asked.teacher)
+        asked = replace(asked, teacher=teacher)
     return _filled(base, asked, method, _teacher(args, base, asked, method)), asked
 
 
@@ -229,7 +233,7 @@ def _filled(base: RunConfig, asked: Teach, method: MethodConfig | None, teacher:
         schedule=asked.schedule,
     )
     student = StudentConfig(model=asked.model, pretrained=asked.pretrained, taps=taps_by_role(asked.taps))
-    peers = tuple(StudentConfig(model=model) for model in getattr(asked, "peers", ()))
+    peers = peers_of(getattr(asked, "peers", ()), student)
     return RunConfig(
         data=data,
         student=student,

@@ -78,8 +78,11 @@ class Distill(Teach):
         teacher_taps: Features by role, where the teacher's own names do not fit.
         teacher_batch_size: Largest number of images the teacher sees at once.
         allow_bad_teacher: Go on with a teacher that is no better than chance.
-        peers: Networks that learn at the same time, for methods that learn from peers (dml); by default one more of
-            the student's model.
+        paradigm: Whom the method learns from: offline is a teacher, online are peers that learn at the same time, self
+            are the student's own earlier answers (for methods that need a teacher's, those of its moving average). By
+            default what the method's settings say.
+        peers: Networks that learn at the same time, for methods that learn from peers (dml): their models, or how many
+            there are in all, of the student's model; by default 2.
         answers: What the teacher is asked, what that costs, and what becomes of its answers.
         http: How a server is asked.
         method: Which one (`tutelage list methods`), or several that add up: kd+rkd, 0.5*kd+rkd. The settings of each
@@ -95,6 +98,7 @@ class Distill(Teach):
     teacher_taps: Annotated[tuple[str, ...], arg(name="teacher.taps", metavar="ROLE=PATH")] = ()
     teacher_batch_size: Annotated[int | None, arg(name="teacher.batch-size")] = None
     allow_bad_teacher: bool = False
+    paradigm: Literal["offline", "online", "self"] | None = None
     peers: tuple[str, ...] = ()
     answers: Annotated[AnswersConfig, arg(name="teacher")] = field(default_factory=AnswersConfig)
     http: Annotated[HttpConfig, arg(name="teacher.http")] = field(default_factory=HttpConfig)
