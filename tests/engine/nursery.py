@@ -70,6 +70,7 @@ def configuration(
     from tutelage import engine as parts
     from tutelage.engine.codec import method_from
     from tutelage.methods import is_taught
+    from tutelage.recipes.words import read_word
 
     def fill(kind: type[Any], **defaults: Any) -> Any:
         known = {field.name for field in dataclasses.fields(kind)} - {"name"}
@@ -79,7 +80,7 @@ def configuration(
         optimizer = fill(parts.OptimizerConfig)
         return parts.staged(fill(parts.StageConfig, name=f"stage{number}", epochs=3, optimizer=optimizer), recipe)
 
-    recipes = [method_from(name, {}) if name else None for name in stages or [method]]
+    recipes = [method_from(*read_word(name, "method")) if name else None for name in stages or [method]]
     taught = any(map(is_taught, recipes))
     run = parts.RunConfig(
         data=fill(parts.DataConfig, **BATCHES.get(method or "", {})),
@@ -101,6 +102,8 @@ def cases() -> dict[str, dict[str, Any]]:
         {"labels": {}}
         | {name: {"method": name} for name in METHODS}
         | {
+            "ickd-online": {"method": "ickd:source=peer"},
+            "ickd-self": {"method": "ickd:source=student"},
             "dropout": {"method": "kd", "model": "python:students:with_dropout"},
             "accumulate": {"method": "fitnet", "batch_size": 60, "accumulate": 3},  # 20 batches an epoch: 6 · 3 + 2
             "stages": {"stages": [None, "kd"], "epochs": 2},

@@ -63,7 +63,7 @@ def whole_run(nursery: Nursery, path: Path, **settings: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("double", [False, True])
-@pytest.mark.parametrize("method", [None, *METHODS, "0.5*kd+fitnet"])
+@pytest.mark.parametrize("method", [None, *METHODS, "ickd:source=peer", "ickd:source=student", "0.5*kd+fitnet"])
 def test_two_processes_have_the_gradient_of_one(
     method: str | None, double: bool, nursery: Nursery, teacher: Path, tmp_path: Path
 ) -> None:
