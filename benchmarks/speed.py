@@ -3,13 +3,15 @@
     TUTELAGE_DATA=… python benchmarks/speed.py --student zoo:resnet20 --teacher zoo:wrn_16_2 --method kd
 
 (a) alone   the student in a bare loop: forward, cross-entropy, backward, SGD
-(b) floor   the same and a forward of the teacher: what no distillation can do without
+(b) floor   the same and a forward of the teacher: what no distillation can do without; with the method's encoders
+            where it has some
 (c) ours    tutelage's loop as users run it: loader with augmentation, method, metrics, progress, checkpoints
 
 With --cache it is measured twice: the first run asks the teacher and keeps its answers on disk, the warm run finds
 all of them there. The warm run is to be compared with (a), since it needs no teacher.
 
-Of a method of several stages the last is measured, after one epoch of each of the others over a few images.
+Of a method of several stages the last is measured, after one epoch of each of the others over a few images. The
+floor of IE-KD and FT has their encoders: the teacher's forwards, those of the student forwards and backwards.
 
 The three take turns of a few steps, (c) being a real run that pauses for the others, so that a change in the
 machine's speed meets all alike. Each round gives one ratio (c)/(b), with a warm cache (c)/(a); printed are the medians
@@ -29,13 +31,16 @@ from unittest.mock import patch
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
 
 from tutelage.data import Loader, open_dataset
 from tutelage.data.protocols import Standard
 from tutelage.engine import AnswersConfig, EngineConfig, RunConfig, StudentConfig, TeacherConfig, staged, start
 from tutelage.engine.session import Session
 from tutelage.methods import METHODS
-from tutelage.models import ModelCard, build_network, resolve, save_network
+from tutelage.methods.adapters.auto_encoder import coder, factors_of
+from tutelage.methods.adapters.stages import last_feature
+from tutelage.models import ModelCard, Network, build_network, resolve, save_network
 from tutelage.recipes import short
 from tutelage.types import Batch
 
@@ -86,21 +91,67 @@ class Turns:
         return time.perf_counter()
 
 
+class Encoders(nn.Module):
+    """The encoders that a method adds to both networks, and nothing of its loss.
+
+    Args:
+        halves: Channels of the student's feature that each of its encoders reads.
+        theirs: Shape of the teacher's feature.
+    """
+
+    def __init__(self, halves: tuple[int, ...], theirs: tuple[int, ...]) -> None:
+        super().__init__()
+        factors = factors_of(theirs, 0.5)
+        self.halves = halves
+        self.ours = nn.ModuleList(coder(half, factors, shape=theirs) for half in halves)
+        self.theirs = coder(theirs[0], factors, shape=theirs).requires_grad_(False).eval()
+
+    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
+        with torch.no_grad():
+            self.theirs(teacher)
+        parts = student.split(self.halves, dim=1)
+        return torch.stack([encode(part).mean() for encode, part in zip(self.ours, parts, strict=True)]).sum()
+
+
+def encoders_of(method: str, ours: tuple[int, ...], theirs: tuple[int, ...]) -> Encoders | None:
+    half = ours[0] // 2
+    halves = {"iekd": (half, ours[0] - half), "ft": (ours[0],)}.get(method)
+    return Encoders(halves, theirs) if halves else None
+
+
+def network(args: argparse.Namespace, spec: str) -> Network:
+    data = open_dataset(args.data)
+    return build_network(
+        ModelCard(model=spec, classes=data.labels.names, image=(3, data.size, data.size), mean=data.mean, std=data.std)
+    )
+
+
 def bare_step(args: argparse.Namespace, device: torch.device, *, taught: bool) -> Callable[[], None]:
     layout, dtype = torch.channels_last, DTYPES[args.precision]
+    shapes = [network(args, spec).shapes for spec in (args.student, args.teacher)]
+    role = last_feature(*shapes)
     student = resolve(args.student, num_classes=CLASSES).to(device=device, memory_format=layout).train()
     teacher = resolve(args.teacher, num_classes=CLASSES).to(device=device, memory_format=layout).eval()
-    optimizer = torch.optim.SGD(student.parameters(), lr=0.01, momentum=0.9, nesterov=True, weight_decay=5e-4)
+    found = encoders_of(args.method, shapes[0][role], shapes[1][role]) if taught else None
+    encoders = found.to(device=device, memory_format=layout) if found else None
+    features: list[Tensor] = []
+    if encoders is not None:
+        for bare in (student, teacher):
+            bare.get_submodule(bare.taps[role]).register_forward_hook(lambda module, args, out: features.append(out))
+    weights = [*student.parameters(), *(encoders.ours.parameters() if encoders else [])]
+    optimizer = torch.optim.SGD(weights, lr=0.01, momentum=0.9, nesterov=True, weight_decay=5e-4)
     images = torch.randn(args.batch_size, 3, 32, 32, device=device).to(memory_format=layout)
     labels = torch.randint(0, CLASSES, (args.batch_size,), device=device)
 
     def step() -> None:
+        features.clear()
         with torch.autocast(device.type, dtype=dtype, enabled=dtype is not torch.float32):
             logits = student(images)
             if taught:
                 with torch.inference_mode():
                     teacher(images)
-        F.cross_entropy(logits.float(), labels).backward()
+            more = encoders(features[0], features[1].clone()) if encoders is not None else 0.0
+        (F.cross_entropy(logits.float(), labels) + more).backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
@@ -109,11 +160,7 @@ def bare_step(args: argparse.Namespace, device: torch.device, *, taught: bool) -
 
 def make_teacher(args: argparse.Namespace, folder: Path) -> None:
     """An untrained teacher: speed does not depend on what it knows."""
-    data = open_dataset(args.data)
-    card = ModelCard(
-        model=args.teacher, classes=data.labels.names, image=(3, data.size, data.size), mean=data.mean, std=data.std
-    )
-    save_network(build_network(card), folder / "teacher.safetensors")
+    save_network(network(args, args.teacher), folder / "teacher.safetensors")
 
 
 def our_run(args: argparse.Namespace, folder: Path) -> RunConfig:

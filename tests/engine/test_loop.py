@@ -11,7 +11,7 @@ from tutelage.engine import OptimizerConfig, TeacherConfig, resume, run, start
 from tutelage.engine.optimizer import make_optimizer
 from tutelage.engine.stopping import polite_stop
 from tutelage.errors import Interrupted, RunError
-from tutelage.methods import FitNetConfig, KDConfig
+from tutelage.methods import DKDConfig, FitNetConfig, KDConfig
 from tutelage.models import load_network
 
 
@@ -206,3 +206,10 @@ def test_the_optimiser_has_the_settings_of_the_config(name, kind):
     group = optimizer.param_groups[0]
     assert (group["lr"], group["weight_decay"]) == (0.3, 0.02)
     assert group.get("momentum", 0.7) == 0.7
+
+
+@pytest.mark.parametrize(("epochs", "said"), [(2.0, 1), (1.0, 0)])
+def test_a_warm_up_that_lasts_longer_than_half_of_the_stage_is_told(tiny, teacher_run, tmp_path, capsys, epochs, said):
+    method, teacher = DKDConfig(warmup_epochs=epochs), TeacherConfig(weights=str(teacher_run))
+    start(tiny(method, teacher, epochs=2), tmp_path / "x")
+    assert capsys.readouterr().err.count("a shorter warm-up (--dkd.warmup-epochs) gives it its weight earlier") == said

@@ -16,6 +16,7 @@ from tutelage.engine.cohort import CohortObjective, Lessons
 from tutelage.engine.config import StageConfig
 from tutelage.engine.evaluation import share_buffers
 from tutelage.engine.handover import judge_of, trains_alone
+from tutelage.engine.hints import warmup_hint
 from tutelage.engine.objective import Objective, Summands
 from tutelage.engine.products import Product
 from tutelage.engine.progress import Progress
@@ -76,8 +77,9 @@ class StageLoop:
             self._begin()
             self._marked = time.monotonic()
             self._progress.start_at(position.step)
-            if self._watch.why_not:
-                self._progress.note(position.step, self._watch.why_not)
+            for remark in (self._watch.why_not, warmup_hint(self.stage.method, self.stage.epochs)):
+                if remark:
+                    self._progress.note(position.step, remark)
             with polite_stop() as asked:
                 while not self._over:
                     if not self._alone:

@@ -31,11 +31,12 @@ def unit_rows(x: Float[Tensor, "n d"], alive: Bool[Tensor, " n"] | None = None) 
                 [0.6000, 0.8000],
                 [0.0000, 0.0000]])
     """
+    # Masks are applied to numbers a row, not to the rows, whose passes are most of what IE-KD's terms cost.
     largest = x.detach().abs().amax(1, keepdim=True)
     alive = largest > 0 if alive is None else alive.unsqueeze(1) & (largest > 0)
-    scaled = torch.where(alive, x, 0.0) / torch.where(alive, largest, 1.0)
-    norm = torch.where(alive, scaled, 1.0).square().sum(1, keepdim=True).sqrt()
-    return scaled / norm
+    scaled = x / torch.where(alive, largest, 1.0)
+    norm = torch.linalg.vector_norm(scaled, dim=1, keepdim=True)
+    return scaled * torch.where(alive, 1 / torch.where(alive, norm, 1.0), 0.0)
 
 
 def unit_gap(a: Float[Tensor, "n d"], b: Float[Tensor, "n d"], *, p: float | int = 1) -> Float[Tensor, " n"]:
