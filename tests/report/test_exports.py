@@ -49,3 +49,11 @@ def test_three_files_are_written_and_say_the_same_for_the_same_runs(typical, tmp
     first = [path.read_text(encoding="utf-8") for path in paths]
     assert [path.read_text(encoding="utf-8") for path in write_tables(typical, tmp_path / "tables")] == first
     assert first[1] == comma_separated(load_runs(typical))
+
+
+def test_the_csv_has_the_judges_of_an_incremental_step(study):
+    scores = {"epoch": 30, "old": 0.7, "new": 0.5, "all": 0.6, "harmonic": 0.5833}
+    study.add("kd", 0, 0.6, change=lambda result: result.update(incremental={"last": scores, "best": scores}))
+    found = records(study.root)["kd"]
+    assert [float(found[name]) for name in ("old", "new", "harmonic")] == [0.7, 0.5, 0.5833]
+    assert found["old_half_width"] == found["ncm"] == ""

@@ -3,6 +3,7 @@
 import pytest
 import scipy.stats
 
+from tutelage.errors import DataError
 from tutelage.report import markdown_table
 
 
@@ -144,3 +145,48 @@ def test_a_run_whose_answers_were_all_kept_cost_nothing_and_says_so(study):
     teacher = {"weights": "t", "answers": {"price_per_call": 0.01}}
     study.add("kd", 0, 0.3, settings={"teacher": teacher}, change=lambda r: r["teacher"].update(cost=0.0))
     assert cells(markdown_table(study.root))["kd"]["Cost"] == "0"
+
+
+def judge(old=None, ncm=None):
+    """Adds the figures of an incremental step, and of a stage that nearest class means judge."""
+
+    def change(result):
+        if old is not None:
+            scores = {"epoch": 30, "old": old, "new": 0.5, "all": 0.6, "harmonic": 2 * old * 0.5 / (old + 0.5)}
+            result["incremental"] = {"last": scores, "best": scores}
+        best = {"epoch": 1, "validation": 0.9 if ncm is None else ncm}
+        result["stages"] = [{"name": "first", "judge": "accuracy" if ncm is None else "ncm", "best": best}]
+
+    return change
+
+
+def test_an_incremental_step_has_old_and_new_classes_and_their_harmonic_mean(study):
+    for seed, old in enumerate((0.7, 0.72)):
+        study.add("kd", seed, 0.6, change=judge(old=old))
+    study.add("ce", 0, 0.5)
+    table = cells(markdown_table(study.root))
+    half = scipy.stats.t.ppf(0.975, 1) * scipy.stats.sem((70, 72))
+    assert table["kd"]["Old classes (%)"] == f"71.00 ± {half:.2f}"
+    assert table["kd"]["New classes (%)"] == "50.00 ± 0.00"
+    assert table["kd"]["Harmonic mean (%)"].startswith("58.6")
+    assert table["student alone"]["Old classes (%)"] == "–"
+    assert "NCM of the embedding (%)" not in table["kd"]
+
+
+def test_the_nearest_class_means_are_those_of_the_stage_that_they_judge(study):
+    study.add("refilled", 0, 0.6, change=judge(ncm=0.25))
+    study.add("kd", 0, 0.5, change=judge())
+    table = cells(markdown_table(study.root))
+    assert [table[name]["NCM of the embedding (%)"] for name in ("refilled", "kd")] == ["25.00", "–"]
+
+
+def test_a_row_of_which_some_runs_lack_a_figure_does_not_show_it(study):
+    study.add("kd", 0, 0.6, change=judge(old=0.7))
+    study.add("kd", 1, 0.6)
+    assert "Old classes (%)" not in markdown_table(study.root)
+
+
+def test_stages_that_are_no_list_are_told(study):
+    study.add("kd", 0, 0.6, change=lambda result: result.update(stages={"first": 1}))
+    with pytest.raises(DataError, match="expected a list of objects at stages, found"):
+        markdown_table(study.root)

@@ -11,7 +11,7 @@ from tutelage.report.published import published
 from tutelage.report.results import ALONE
 from tutelage.report.runs import Run, load_runs
 from tutelage.report.statistics import Estimate
-from tutelage.report.table import COLUMNS, group_title, table_of, told_cell
+from tutelage.report.table import COLUMNS, JUDGES, group_title, table_of, told_cell
 from tutelage.rundir import saving
 
 __all__ = ["comma_separated", "latex", "write_tables"]
@@ -20,13 +20,14 @@ _CSV = (
     *("data", "teacher", "student", "calls_allowed", "method", "settings", "n", "seeds"),
     *("test_last", "test_last_half_width", "test_best", "test_best_half_width"),
     "published",
+    *(f"{name}{ending}" for name in JUDGES for ending in ("", "_half_width")),
     *("gain_over_alone", "gain_over_alone_half_width", "gain_over_alone_p", "gain_over_alone_p_holm"),
     *("gain_over_kd", "gain_over_kd_half_width", "gain_over_kd_p", "gain_over_kd_p_holm"),
     *("parameters", "images_per_second", "teacher_calls", "seconds", "memory_bytes"),
 )
 
 _GAINS = {"gain_over_alone": ALONE, "gain_over_kd": "kd"}
-_LATEX = frozenset({"last", "published", "best", "over_alone", "over_kd", "calls", "seconds", "memory"})
+_LATEX = frozenset({"last", "published", "best", "over_alone", "over_kd", *JUDGES, "calls", "seconds", "memory"})
 
 _ESCAPES = {
     "\\": r"\textbackslash{}",
@@ -114,6 +115,7 @@ def _record(row: Row, group: Group) -> dict[str, object]:
     estimates = {
         "test_last": row.last,
         "test_best": row.best,
+        **{name: row.judged(name) for name in JUDGES},
         **{name: row.gain_over(group.baseline(row, method)) for name, method in _GAINS.items()},
     }
     for name, estimate in estimates.items():

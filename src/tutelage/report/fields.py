@@ -89,6 +89,13 @@ found nothing; the file is damaged or was not written by tutelage
             raise self.refusal(key, "an object")
         return Fields(self.source, value, f"{self.at}{key}.")
 
+    def children(self, key: str) -> list["Fields"]:
+        """A list of objects inside this one."""
+        values = self.content.get(key)
+        if not isinstance(values, list) or not all(isinstance(value, dict) for value in values):
+            raise self.refusal(key, "a list of objects")
+        return [Fields(self.source, value, f"{self.at}{key}.{i}.") for i, value in enumerate(values)]
+
 
 def read_json(path: Path) -> Fields:
     """Read a file that holds one JSON object.

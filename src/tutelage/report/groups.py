@@ -69,6 +69,12 @@ class Row:
             found[result.seed].append(value(result))
         return {seed: sum(values) / len(values) for seed, values in sorted(found.items())}
 
+    def judged(self, name: str) -> Estimate | None:
+        """Another figure of :attr:`Result.judges`; None where not every run has it."""
+        if not all(name in result.judges for result in self.results):
+            return None
+        return estimate(list(self.by_seed(lambda result: result.judges[name]).values()))
+
     def mean(self, value: Callable[[Result], float]) -> float:
         """Mean of a value over the runs."""
         return sum(map(value, self.results)) / len(self.results)

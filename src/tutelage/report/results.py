@@ -67,6 +67,9 @@ class Result:
         machine: What it ran on.
         memory: Of training, at its peak; None where nobody measured it.
         classes: Test accuracy of each class at the last epoch; empty where nobody measured it.
+        judges: Other figures by name, as fractions, where they were measured: ``old``, ``new`` and ``harmonic`` of an
+            incremental step, on the test images at the last epoch; ``ncm``, the nearest class means of a stage that is
+            judged by them, on validation at its best epoch.
         facts: The rest, as texts: command, commit, precision, versions, times.
     """
 
@@ -84,6 +87,7 @@ class Result:
     machine: str = ""
     memory: Memory | None = None
     classes: Mapping[str, float] = field(default_factory=dict)
+    judges: Mapping[str, float] = field(default_factory=dict)
     facts: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -114,6 +118,7 @@ def result_of(fields: Fields) -> Result:
         machine=_machine(fields.child("machine")),
         memory=_memory(fields.child("memory")) if fields.has("memory") else None,
         classes=_classes(fields.child("classes")) if fields.has("classes") else {},
+        judges=_judges(fields),
         facts=_facts(fields),
     )
 
@@ -137,6 +142,17 @@ def _classes(fields: Fields) -> dict[str, float]:
     if any(good > of for good, of in zip(right, images, strict=True)):
         raise fields.refusal("right", "at most as many as images")
     return {str(name): good / of for name, of, good in zip(names, images, right, strict=True) if of}
+
+
+def _judges(fields: Fields) -> dict[str, float]:
+    found = {}
+    if fields.has("incremental"):
+        last = fields.child("incremental").child("last")
+        found = {name: last.fraction(name) for name in ("old", "new", "harmonic")}
+    for stage in fields.children("stages") if fields.has("stages") else ():
+        if stage.has("judge") and stage.text("judge") == "ncm":
+            found["ncm"] = stage.child("best").fraction("validation")
+    return found
 
 
 def _teacher(fields: Fields) -> TeacherFacts:

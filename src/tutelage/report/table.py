@@ -10,7 +10,7 @@ from tutelage.report.results import ALONE, TeacherFacts
 from tutelage.report.statistics import Estimate
 from tutelage.report.wording import NOTHING, counted, decimals, number, percent, signed, with_interval
 
-__all__ = ["COLUMNS", "Cell", "Line", "Table", "gain_cell", "group_title", "table_of", "told_cell"]
+__all__ = ["COLUMNS", "JUDGES", "Cell", "Line", "Table", "gain_cell", "group_title", "table_of", "told_cell"]
 
 COLUMNS: Mapping[str, str] = {
     "last": "Test, last epoch (%)",
@@ -20,6 +20,10 @@ COLUMNS: Mapping[str, str] = {
     "best": "Test, best epoch (%)",
     "over_alone": "Over alone",
     "over_kd": "Over KD",
+    "old": "Old classes (%)",
+    "new": "New classes (%)",
+    "harmonic": "Harmonic mean (%)",
+    "ncm": "NCM of the embedding (%)",
     "parameters": "Parameters",
     "speed": "Images/s",
     "calls": "Teacher calls",
@@ -30,6 +34,9 @@ COLUMNS: Mapping[str, str] = {
     "memory": "Memory (MiB)",
 }
 """The columns after the name of the row; one without any value is left out."""
+
+JUDGES = ("old", "new", "harmonic", "ncm")
+"""The columns that only some protocols and stages have a figure for."""
 
 
 class Cell(NamedTuple):
@@ -119,6 +126,7 @@ def _line(row: Row, group: Group, places: int) -> Line:
         "best": Cell(with_interval(row.best, places), value=row.best.mean),
         "over_alone": gain_cell(row.gain_over(group.baseline(row, ALONE)), places),
         "over_kd": gain_cell(row.gain_over(group.baseline(row, "kd")), places),
+        **{name: _judged(row.judged(name), places) for name in JUDGES},
         "parameters": _count(row.mean(lambda result: result.parameters)),
         "speed": _count(row.mean(lambda result: result.images_per_second)),
         **_asking(row, group),
@@ -130,6 +138,10 @@ def _line(row: Row, group: Group, places: int) -> Line:
 
 def _share(value: float | None, places: int = 2) -> Cell:
     return Cell(percent(value, places), value=value)
+
+
+def _judged(estimate: Estimate | None, places: int) -> Cell:
+    return Cell(NOTHING) if estimate is None else Cell(with_interval(estimate, places), value=estimate.mean)
 
 
 def _count(value: float | None) -> Cell:
