@@ -9,6 +9,7 @@ from tutelage.data.protocols import Standard
 from tutelage.engine import EngineConfig
 from tutelage.engine.evaluation import Judge, evaluate
 from tutelage.engine.session import open_fabric
+from tutelage.labels import LabelSpace
 from tutelage.models import ModelCard, build_network
 from tutelage.types import Batch, Outputs
 
@@ -98,3 +99,38 @@ class TestJudge:
         assert network.fingerprint() == before
         assert score == judge.score(lambda batch: network(batch.images), "test")
         assert score.images == len(digits.test)
+
+
+class Known:
+    """A teacher that is sure of one class, and counts how often it is asked."""
+
+    def __init__(self, name):
+        self.fingerprint, self.asked = name, 0
+
+    def __call__(self, batch):
+        self.asked += 1
+        return Outputs(F.one_hot(torch.zeros_like(batch.labels), 10).float(), {})
+
+
+class TestTeachers:
+    def test_a_teacher_is_measured_once_a_process(self, judge, digits, fabric):
+        first, same, other = Known("counts-a"), Known("counts-a"), Known("counts-b")
+        score = judge.score_teacher(first, "test")
+        again = Judge(digits, fabric, Standard(validation=0.1).divide(digits.train.labels, seed=0))
+        assert again.score_teacher(same, "test") == score == judge.score(first, "test")
+        assert same.asked == 0
+        assert judge.score_teacher(other, "test") == score
+        assert other.asked > 0
+
+    def test_on_other_images_or_labels_it_is_measured_anew(self, judge, digits, fabric):
+        known = Known("counts-c")
+        judge.score_teacher(known, "validation")
+        seen = known.asked
+        larger = Judge(digits, fabric, Standard(validation=0.3).divide(digits.train.labels, seed=0))
+        assert larger.score_teacher(known, "validation").images > judge.score_teacher(known, "validation").images
+        assert known.asked > seen
+        fewer = digits.restricted(LabelSpace(digits.labels.names[::-1]))
+        turned = Judge(fewer, fabric, Standard(validation=0.1).divide(fewer.train.labels, seed=0))
+        before = judge.score_teacher(known, "test"), known.asked
+        assert turned.score_teacher(known, "test") != before[0]
+        assert known.asked > before[1]

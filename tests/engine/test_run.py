@@ -57,6 +57,17 @@ class TestResult:
         assert all(0 <= right <= images for right, images in zip(classes["right"], classes["images"], strict=True))
         assert sum(classes["right"]) / 449 == distilled[1]["accuracy"]["last"]["test"]
 
+    @pytest.mark.parametrize(("best", "judged"), [(2, 1), (1, 2)])
+    def test_weights_that_are_last_and_best_are_judged_once(self, tiny, tmp_path, monkeypatch, best, judged):
+        asked, score = [], Judge.score_classes
+        monkeypatch.setattr(Judge, "score_classes", lambda *args: asked.append(1) or score(*args))
+        given = iter([{"accuracy": float(best == epoch), "loss": 1.0} for epoch in (1, 2)])
+        monkeypatch.setattr(Judge, "measure", lambda self, network, split, *, by: next(given))
+        result = start(tiny(epochs=2, validate_every=1), tmp_path / "x")
+        assert result["accuracy"]["best"]["epoch"] == best
+        assert len(asked) == judged
+        assert (result["accuracy"]["best"] == result["accuracy"]["last"]) == (judged == 1)
+
     def test_the_memory_is_that_of_training_without_validation(self, tiny, tmp_path, monkeypatch):
         peaks, restarts = iter([5, 3, 9, 4, 2, 1]), []
         monkeypatch.setattr("tutelage.engine.footprint.Footprint.peak", lambda self: next(peaks, 0))

@@ -1,5 +1,6 @@
 """Accuracy and cross-entropy over a split, in one pass and with one wait at its end."""
 
+import hashlib
 import math
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -8,9 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tutelage.data import Dataset, evaluation_batches
+from tutelage.data import Dataset, ImageStore, evaluation_batches
 from tutelage.data.protocols import Division
 from tutelage.ops.judges import ncm_scores
+from tutelage.teachers import Teacher
 from tutelage.types import Batch, Outputs
 
 if TYPE_CHECKING:
@@ -21,6 +23,9 @@ __all__ = ["Judge", "Score", "Split", "evaluate", "evaluate_ncm", "share_buffers
 BATCH_SIZE = 500
 
 Split = Literal["train", "validation", "test"]
+
+_KNOWN: dict[tuple[object, ...], "Score"] = {}
+"""What teachers scored in this process."""
 
 
 class Score(NamedTuple):
@@ -157,18 +162,26 @@ class Judge:
 
     def labels(self, split: Split) -> Tensor:
         """The labels ``(n,)`` of a split, in the order of its ids."""
-        return (self._data.test if split == "test" else self._data.train).labels[self.ids[split]]
+        return self._store(split).labels[self.ids[split]]
 
     def batches(self, split: Split, ids: Tensor | None = None) -> Iterator[Batch]:
         """Un-augmented batches of a split, in order."""
-        store = self._data.test if split == "test" else self._data.train
         chosen = self.ids[split] if ids is None else ids
         views = self._data.views(seed=0)
-        return evaluation_batches(store, chosen, views, batch_size=BATCH_SIZE, device=self._fabric.device)
+        return evaluation_batches(self._store(split), chosen, views, batch_size=BATCH_SIZE, device=self._fabric.device)
 
     def score(self, answer: Callable[[Batch], Outputs], split: Split) -> Score:
         """Accuracy and cross-entropy on a split; each rank takes its share of the images."""
         return evaluate(answer, self.batches(split, self._mine(split)), reduce=self._total)
+
+    def score_teacher(self, teacher: Teacher, split: Split) -> Score:
+        """:meth:`score` of a teacher that does not change, measured once a process: a grid asks it in every run."""
+        store, ids, labels = self._store(split), self.ids[split], self.labels(split)
+        asked = hashlib.sha256(ids.numpy().tobytes() + labels.numpy().tobytes()).hexdigest()
+        key = (teacher.fingerprint, store.checksum, asked, str(self._fabric.device), self._fabric.world_size)
+        if key not in _KNOWN:
+            _KNOWN[key] = self.score(teacher, split)
+        return _KNOWN[key]
 
     def score_network(self, network: nn.Module, split: Split, ids: Tensor | None = None) -> Score:
         """:meth:`score` of a bare network, in eval mode and in the precision of the run.
@@ -230,6 +243,9 @@ class Judge:
             return outputs
 
         return answer
+
+    def _store(self, split: Split) -> ImageStore:
+        return self._data.test if split == "test" else self._data.train
 
     def _mine(self, split: Split) -> Tensor:
         return self.ids[split][self._fabric.global_rank :: self._fabric.world_size]

@@ -49,7 +49,7 @@ def finish(session: Session, run: RunDir, position: Position) -> dict[str, Any]:
     tutor = session.tutor
     if tutor is not None:
         if tutor.facts["accuracy"]:
-            tutor.facts["accuracy"]["test"] = judge.score(tutor.source, "test").accuracy
+            tutor.facts["accuracy"]["test"] = judge.score_teacher(tutor.source, "test").accuracy
         tutor.facts |= {"calls": position.calls, "skipped": position.skipped, **tutor.account()}
     for number, peer in enumerate(session.networks[1:], start=1):
         scores = {split: judge.score_network(peer, split).accuracy for split in ("validation", "test")}
@@ -60,7 +60,11 @@ def finish(session: Session, run: RunDir, position: Position) -> dict[str, Any]:
         save_network(network, run.student, training=_account(result))
     fabric.barrier()
     load_weights(network, run.best)
-    judge_it("best", student["best"]["epoch"])
+    if student["best"]["epoch"] == student["epochs"]:  # the same weights are not judged twice
+        for name in {"accuracy", "ncm", "incremental"} & result.keys():
+            result[name]["best"] = dict(result[name]["last"])
+    else:
+        judge_it("best", student["best"]["epoch"])
     if fabric.is_global_zero:
         save_network(network, run.best, training=_account(result))
         run.write_json("result.json", result)

@@ -262,7 +262,7 @@ class Session:
         tutor = self.tutor
         if tutor is None or not tutor.free or self.data.labels.relation(tutor.source.labels) != "same":
             return  # asking it costs, or it has no accuracy on these classes
-        score = self.judge.score(tutor.source, "validation")
+        score = self.judge.score_teacher(tutor.source, "validation")
         tutor.source.calls = 0  # calls counts what the student was taught with
         tutor.facts["accuracy"]["validation"] = score.accuracy
         labels = self.judge.labels("validation")
