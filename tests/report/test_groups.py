@@ -109,6 +109,13 @@ class TestWithoutTeacher:
             "was taught by zoo:digits_large in 2 ways, and trained without a teacher in 2 ways and alone."
         )
 
+    def test_the_page_says_once_what_was_done_with_several_sets_of_classes(self, study):
+        for task in ("digits (5 of 10 classes; aa)", "digits (5 of 10 classes; bb)"):
+            study.add("kd", 0, 0.95, change=lambda result, task=task: result.update(task=task))
+        runs = load_runs(study.root)
+        assert len(groups_of(runs)) == 2
+        assert summary(runs, groups_of(runs)).count("was taught by") == 1
+
     def test_among_few_calls_it_asks_nothing(self, study):
         study.curve(kd={2000: [0.2], 4000: [0.3]})
         for size, accuracy in ((2000, 0.25), (4000, 0.35)):

@@ -190,3 +190,12 @@ def test_stages_that_are_no_list_are_told(study):
     study.add("kd", 0, 0.6, change=lambda result: result.update(stages={"first": 1}))
     with pytest.raises(DataError, match="expected a list of objects at stages, found"):
         markdown_table(study.root)
+
+
+@pytest.mark.parametrize(
+    ("shared", "told"),
+    [(4, "on digits, 4 of which the teacher knows**"), (0, "none of which the teacher knows**"), (10, "on digits**")],
+)
+def test_the_title_says_how_many_classes_the_teacher_knows(study, shared, told):
+    study.add("refilled", 0, 0.6, change=lambda result: result["teacher"].update(shared_classes=shared))
+    assert markdown_table(study.root).split("\n")[0].endswith(told)

@@ -223,7 +223,8 @@ def summary(runs: Sequence[Run], groups: Sequence[Group]) -> str:
     families: dict[tuple[object, ...], list[Group]] = {}
     for group in groups:
         families.setdefault((group.data, group.student, group.teacher, group.protocol is None), []).append(group)
-    return " ".join([begin, *map(_what_was_done, families.values()), *left])
+    done = dict.fromkeys(map(_what_was_done, families.values()))  # of several sets of classes it may be the same
+    return " ".join([begin, *done, *left])
 
 
 def _seeds(seeds: Sequence[int]) -> str:

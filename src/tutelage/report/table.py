@@ -91,7 +91,7 @@ def group_title(group: Group) -> str:
         'zoo:small taught by zoo:big on digits: 1,600 teacher calls (a subset of 2,000 images)'
     """
     taught = f" taught by {group.teacher}" if group.teacher else " without a teacher"
-    title, protocol = f"{group.student}{taught} on {group.data}", group.protocol
+    title, protocol = f"{group.student}{taught} on {group.data}{_known(group)}", group.protocol
     if protocol is None:
         return title
     subset = f"a subset of {counted(protocol.subset_size, 'image')}"
@@ -101,6 +101,18 @@ def group_title(group: Group) -> str:
         if group.teacher
         else (f"{title}: {subset}{others}")
     )
+
+
+def _known(group: Group) -> str:
+    """How many of the student's classes the teacher has, where it has not all of them."""
+    shared = {teacher.shared for teacher in group.teachers}
+    classes = {result.num_classes for row in group.rows for result in row.results}
+    if len(shared) != 1 or len(classes) != 1:
+        return ""
+    known, every = shared.pop(), classes.pop()
+    if known is None or known >= every:
+        return ""
+    return f", {known} of which the teacher knows" if known else ", none of which the teacher knows"
 
 
 def table_of(group: Group) -> Table:
