@@ -199,3 +199,19 @@ def test_stages_that_are_no_list_are_told(study):
 def test_the_title_says_how_many_classes_the_teacher_knows(study, shared, told):
     study.add("refilled", 0, 0.6, change=lambda result: result["teacher"].update(shared_classes=shared))
     assert markdown_table(study.root).split("\n")[0].endswith(told)
+
+
+def test_rows_whose_student_saw_more_images_have_their_epochs_told(study):
+    def staged(result):
+        first = {"name": "auto", "trains": "method", "epochs": 7}
+        result["stages"] = [first, *({"name": n, "trains": "student", "epochs": 30} for n in ("embedding", "student"))]
+
+    study.add("refilled", 0, 0.6, change=staged)
+    study.add("kd", 0, 0.5)
+    text = markdown_table(study.root)
+    assert [cells(text)[name]["Epochs"] for name in ("refilled", "kd")] == ["60", "30"]
+    assert "rows with more of them saw more images" in text
+
+
+def test_epochs_that_all_rows_have_are_not_told(typical):
+    assert "Epochs" not in markdown_table(typical)

@@ -24,6 +24,11 @@ def costs(group: Group) -> list[str]:
         f"Memory: {joined([_MEMORY.get(kind, kind) for kind in sorted(kinds)])}; the middle run of a row, validation "
         f"not counted."
     ]
+    if len(group.epochs) > 1:
+        told.append(
+            "Epochs: passes of the student over its training images, in all of its stages; rows with more of them saw "
+            "more images than those they are compared with."
+        )
     if (machines := len({result.machine for result in results})) > 1:
         told.append(f"Runs of {machines} different machines: their seconds, images a second and memory do not compare.")
     if keeps_answers(group):

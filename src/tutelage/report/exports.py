@@ -23,11 +23,13 @@ _CSV = (
     *(f"{name}{ending}" for name in JUDGES for ending in ("", "_half_width")),
     *("gain_over_alone", "gain_over_alone_half_width", "gain_over_alone_p", "gain_over_alone_p_holm"),
     *("gain_over_kd", "gain_over_kd_half_width", "gain_over_kd_p", "gain_over_kd_p_holm"),
-    *("parameters", "images_per_second", "teacher_calls", "seconds", "memory_bytes"),
+    *("epochs", "parameters", "images_per_second", "teacher_calls", "seconds", "memory_bytes"),
 )
 
 _GAINS = {"gain_over_alone": ALONE, "gain_over_kd": "kd"}
-_LATEX = frozenset({"last", "published", "best", "over_alone", "over_kd", *JUDGES, "calls", "seconds", "memory"})
+_LATEX = frozenset(
+    {"last", "published", "best", "over_alone", "over_kd", *JUDGES, "epochs", "calls", "seconds", "memory"}
+)
 
 _ESCAPES = {
     "\\": r"\textbackslash{}",
@@ -105,6 +107,7 @@ def _record(row: Row, group: Group) -> dict[str, object]:
         "settings": "; ".join(f"{name}={value}" for name, value in row.settings.items() if name.startswith("method.")),
         "n": row.last.count,
         "seeds": " ".join(map(str, row.by_seed())),
+        "epochs": row.mean(lambda result: result.epochs),
         "parameters": group.parameters,
         "images_per_second": row.mean(lambda result: result.images_per_second),
         "teacher_calls": sum(teacher.calls for teacher in teachers) / len(teachers) if teachers else 0,

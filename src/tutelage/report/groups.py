@@ -147,6 +147,11 @@ class Group:
         return self.rows[0].results[0].parameters
 
     @property
+    def epochs(self) -> list[float]:
+        """All that occur, of the student."""
+        return sorted({result.epochs for row in self.rows for result in row.results})
+
+    @property
     def seeds(self) -> list[int]:
         """All that occur."""
         return sorted({result.seed for row in self.rows for result in row.results})

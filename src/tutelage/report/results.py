@@ -62,6 +62,7 @@ class Result:
         teacher: None if there was none.
         last: At the last epoch.
         best: At the epoch of the highest validation accuracy.
+        epochs: Passes over the training images in all stages that trained the student.
         seconds: Wall-clock time of the run.
         images_per_second: Of training.
         machine: What it ran on.
@@ -82,6 +83,7 @@ class Result:
     teacher: TeacherFacts | None
     last: Score
     best: Score
+    epochs: float
     seconds: float
     images_per_second: float
     machine: str = ""
@@ -113,6 +115,7 @@ def result_of(fields: Fields) -> Result:
         teacher=_teacher(fields.child("teacher")) if fields.has("teacher") else None,
         last=_score(fields.child("accuracy").child("last")),
         best=_score(fields.child("accuracy").child("best")),
+        epochs=_epochs(fields),
         seconds=fields.number("seconds"),
         images_per_second=fields.number("images_per_second"),
         machine=_machine(fields.child("machine")),
@@ -121,6 +124,12 @@ def result_of(fields: Fields) -> Result:
         judges=_judges(fields),
         facts=_facts(fields),
     )
+
+
+def _epochs(fields: Fields) -> float:
+    stages = fields.children("stages") if fields.has("stages") else []
+    own = [stage.number("epochs") for stage in stages if stage.has("trains") and stage.text("trains") == "student"]
+    return sum(own) if own else fields.number("epochs")
 
 
 def _score(fields: Fields) -> Score:

@@ -24,6 +24,7 @@ COLUMNS: Mapping[str, str] = {
     "new": "New classes (%)",
     "harmonic": "Harmonic mean (%)",
     "ncm": "NCM of the embedding (%)",
+    "epochs": "Epochs",
     "parameters": "Parameters",
     "speed": "Images/s",
     "calls": "Teacher calls",
@@ -33,7 +34,7 @@ COLUMNS: Mapping[str, str] = {
     "seconds": "Seconds",
     "memory": "Memory (MiB)",
 }
-"""The columns after the name of the row; one without any value is left out."""
+"""The columns after the name of the row; one without any value is left out, and so are epochs that all rows have."""
 
 JUDGES = ("old", "new", "harmonic", "ncm")
 """The columns that only some protocols and stages have a figure for."""
@@ -125,7 +126,8 @@ def table_of(group: Group) -> Table:
     gains = [row.gain_over(group.baseline(row, method)) for row in group.rows for method in (ALONE, "kd")]
     places = decimals([*(row.last for row in group.rows), *(gain for gain in gains if gain is not None)])
     lines = [*_teacher_lines(group, places), *(_line(row, group, places) for row in group.rows)]
-    columns = [key for key in COLUMNS if any(line.cells[key].text != NOTHING for line in lines)]
+    told = [key for key in COLUMNS if key != "epochs" or len(group.epochs) > 1]
+    columns = [key for key in told if any(line.cells[key].text != NOTHING for line in lines)]
     return Table(columns=tuple(columns), lines=tuple(lines), places=places)
 
 
@@ -139,6 +141,7 @@ def _line(row: Row, group: Group, places: int) -> Line:
         "over_alone": gain_cell(row.gain_over(group.baseline(row, ALONE)), places),
         "over_kd": gain_cell(row.gain_over(group.baseline(row, "kd")), places),
         **{name: _judged(row.judged(name), places) for name in JUDGES},
+        "epochs": _count(row.mean(lambda result: result.epochs)),
         "parameters": _count(row.mean(lambda result: result.parameters)),
         "speed": _count(row.mean(lambda result: result.images_per_second)),
         **_asking(row, group),
