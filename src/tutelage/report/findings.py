@@ -46,7 +46,7 @@ def finding(group: Group, places: int) -> str:
         ...     scores = [Score(30, 0.9, test) for test in accuracies]
         ...     results = [
         ...         Result(data="digits", method=method, seed=seed, student="s", parameters=9, num_classes=2,
-        ...                teacher=None, last=score, best=score, seconds=1.0, images_per_second=1.0)
+        ...                teacher=None, last=score, best=score, epochs=30, seconds=1, images_per_second=1)
         ...         for seed, score in enumerate(scores)
         ...     ]
         ...     return Row(label=method, method=method,
