@@ -11,14 +11,15 @@ import argparse
 import zipfile
 from pathlib import Path
 
-KEPT = ("config.json", "metrics.jsonl", "result.json")
+KEPT = ("config.json", "metrics.jsonl", "result.json", "relations.json", "fewshot.json")
 LONG_AGO = (1980, 1, 1, 0, 0, 0)
 
 
 def pack(runs: Path, file: Path) -> int:
-    finished = sorted(path.parent for path in runs.rglob("result.json"))
+    finished = {path.parent for name in ("result.json", "fewshot.json") for path in runs.rglob(name)}
+    files = sorted(folder / name for folder in finished for name in KEPT if (folder / name).exists())
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
-        for path in (folder / name for folder in finished for name in KEPT):
+        for path in files:
             entry = zipfile.ZipInfo(path.relative_to(runs).as_posix(), LONG_AGO)
             entry.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(entry, path.read_bytes())
@@ -29,7 +30,7 @@ def unpack(file: Path, runs: Path) -> int:
     with zipfile.ZipFile(file) as archive:
         names = [name for name in archive.namelist() if not (runs / name).exists()]
         archive.extractall(runs, names)
-    return sum(name.endswith("result.json") for name in names)
+    return len({Path(name).parent for name in names})
 
 
 def main() -> None:
