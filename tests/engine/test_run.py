@@ -272,7 +272,7 @@ import torch
 torch.set_num_threads(1)
 from tutelage.engine.loop import StageLoop
 step = StageLoop._step
-StageLoop._step = lambda self, batch: (time.sleep(0.02), step(self, batch))  # a step that a signal can hit
+StageLoop._step = lambda self, batch: (time.sleep(0.2), step(self, batch))  # a run that a late signal still hits
 from tutelage.cli import main
 main(["distill", sys.argv[1], "--out", sys.argv[2]])
 """
