@@ -77,9 +77,8 @@ class StageLoop:
             self._begin()
             self._marked = time.monotonic()
             self._progress.start_at(position.step)
-            for remark in (self._watch.why_not, warmup_hint(self.stage.method, self.stage.epochs)):
-                if remark:
-                    self._progress.note(position.step, remark)
+            for remark in filter(None, (self._watch.why_not, warmup_hint(self.stage.method, self.stage.epochs))):
+                self._progress.note(position.step, remark)
             with polite_stop() as asked:
                 while not self._over:
                     if not self._alone:
@@ -132,8 +131,7 @@ class StageLoop:
         self._images += len(batch.ids) * self.session.shares
         if due:
             self._update(position.step / self._total)
-        position.batch += 1
-        position.step += 1
+        position.batch, position.step = position.batch + 1, position.step + 1
         if due:
             epoch = position.step / self._batches
             if self.method is not None:

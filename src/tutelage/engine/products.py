@@ -80,7 +80,6 @@ class Product:
         if self.path.exists() or not all(isinstance(value, Tensor) for value in state.values()):
             return
         # Waits once, at the end of a stage: the file is written by the host.
-        # a file is written from the host, once a stage
         content = {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
         with saving(self.path) as scratch:
             scratch.write_bytes(save(content, metadata={"facts": json.dumps(self.facts)}))
