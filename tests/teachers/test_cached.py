@@ -1,5 +1,6 @@
 """A cached teacher asks once, answers the same for ever, and loses nothing that was paid for."""
 
+import contextlib
 import os
 import random
 import signal
@@ -208,6 +209,13 @@ def work(build, batch, budget, seed):
         teacher(batch(*zip(*order[at : at + 6], strict=True)))
 
 
+def kill(child):
+    """Also when it has ended and was waited for."""
+    with contextlib.suppress(ProcessLookupError, ChildProcessError):
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
 def stored(store):
     ids, views = torch.tensor(KEYS).T
     return {key for key, there in zip(KEYS, store.get(ids, views)[1].tolist(), strict=True) if there}
@@ -225,14 +233,16 @@ def test_four_processes_at_once_pay_for_nothing_twice(stack, forked, batch, make
 
 @pytest.mark.slow
 def test_kills_at_random_moments_lose_nothing_and_never_exceed_the_budget(stack, forked, batch, make_store):
-    budget, draw, sends, progressed, longest = 50, random.Random(3), 0, 0, 0.06
+    budget, draw, sends, progressed = 50, random.Random(3), 0, 0
     _, inner, ledger = stack(budget)
     for trial in range(30):
         before = stored(make_store())
         child = forked(lambda seed=trial: work(lambda b: stack(b, wait=0.004), batch, budget, seed))
-        time.sleep(draw.uniform(0.0, longest))
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
+        if trial % 3 == 0:  # dies at its work, however slow the machine; the others die anywhere
+            while len(inner.sent) == sends and not os.waitpid(child, os.WNOHANG)[0]:
+                time.sleep(0.001)
+        time.sleep(draw.uniform(0.0, 0.02))
+        kill(child)
         sent, after = inner.sent, stored(make_store())
         assert before <= after  # nothing is lost
         assert not before & set(sent[sends:])  # what is stored is not asked again
@@ -240,10 +250,8 @@ def test_kills_at_random_moments_lose_nothing_and_never_exceed_the_budget(stack,
         rows = {(call.id, call.view) for call in ledger.calls()}
         assert set(sent) <= rows  # reserved on disk before it is sent
         assert len(rows) <= budget
-        progressed += after > before
-        if after == before and len(rows) < budget:  # a busy machine needs longer to get anywhere
-            longest = min(1.5 * longest, 2.0)
+        progressed += len(sent) > sends
         sends = len(sent)
-    assert progressed > 3
+    assert progressed
     work(stack, batch, budget, 0)
     assert len(set(inner.sent)) == len(ledger) == len(stored(make_store())) == budget
