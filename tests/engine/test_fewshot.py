@@ -190,6 +190,22 @@ class TestTuner:
         assert torch.equal(tuner("finetune", self.episode(pool)), refilled)
         assert all(torch.equal(a, b) for a, b in zip(weights, taught[0].parameters(), strict=True))
 
+    @pytest.mark.parametrize("name", ["finetune", "refilled"])
+    def test_a_step_sees_a_batch_of_a_large_support(self, pool, taught, name):
+        tuner, seen = taught[2](steps=6, matching_steps=3, batch_size=5), []
+        embed, episode = tuner._features, self.episode(pool, shots=4)
+        tuner._features = lambda rows: seen.append(rows.tolist()) or embed(rows)
+        tuner(name, episode)
+        support, stages = episode.support.flatten().tolist(), [3, 6] if name == "refilled" else [6]
+        assert len(seen) == sum(stages) + 2  # the class means that the classifier begins as, and the queries
+        assert seen[stages[0] if name == "refilled" else 0] == support
+        steps = [rows for rows in seen[:-1] if rows != support]
+        assert all(len(set(rows)) == 5 and set(rows) <= set(support) for rows in steps)
+        for begin, end in [(0, 3), (3, 9)] if name == "refilled" else [(0, 6)]:
+            rounds = [(steps[at], steps[at + 1]) for at in range(begin, end - 1, 2)]
+            assert all(set(first).isdisjoint(second) for first, second in rounds)
+        assert len({tuple(rows) for rows in steps[-6:]}) == 6
+
     def test_statistics_of_batch_norm_stay_those_it_was_given(self, student, pool, taught):
         taught[2](steps=2)("finetune", self.episode(pool))
         before, after = load_network(student), taught[0]
@@ -286,7 +302,9 @@ class TestRefusals:
         with pytest.raises(InputError, match="it has diverged"):
             measure_episodes(path, "digits", FewShotConfig(**FEW), engine=CPU)
 
-    @pytest.mark.parametrize("settings", [{"steps": 0}, {"lr": 0.0}, {"head_lr": -1.0}, {"scale": 0.0}])
+    @pytest.mark.parametrize(
+        "settings", [{"steps": 0}, {"lr": 0.0}, {"head_lr": -1.0}, {"batch_size": 0}, {"scale": 0.0}]
+    )
     def test_tuning_without_steps_or_rates_is_refused(self, settings):
         with pytest.raises(ConfigError, match=f"{next(iter(settings))} must be"):
             Tuning(**settings)

@@ -24,7 +24,7 @@ Told = Int64[Tensor, "e w q"]
 
 @dataclass(frozen=True, kw_only=True)
 class Tuning:
-    """How what trains in an episode is trained: on all support images at once, by SGD with momentum 0.9.
+    """How what trains in an episode is trained: by SGD with momentum 0.9.
 
     No paper gives these numbers for REFILLED in episodes. A few of ``lr``, ``matching_weight`` and
     ``distillation`` were compared on digits, see docs/log.md; the others are usual values.
@@ -34,6 +34,7 @@ class Tuning:
         lr: Learning rate of the network.
         head_lr: Learning rate of the classifier.
         weight_decay: Of both.
+        batch_size: Support images of a step, where the network is tuned; all at once where there are no more.
         scale: The classifier's logits are this many times a cosine, when it begins.
         matching_steps: Steps of REFILLED's first stage, before the classifier's; none with one shot, as there are no
             two images of a class.
@@ -46,6 +47,7 @@ class Tuning:
     lr: float = 0.01
     head_lr: float = 0.1
     weight_decay: float = 5e-4
+    batch_size: int = 32
     scale: float = 10.0
     matching_steps: int = 20
     matching_weight: float = 10.0
@@ -54,7 +56,12 @@ class Tuning:
 
     def __post_init__(self) -> None:
         check_positive(
-            steps=self.steps, lr=self.lr, head_lr=self.head_lr, scale=self.scale, temperature=self.temperature
+            steps=self.steps,
+            lr=self.lr,
+            head_lr=self.head_lr,
+            batch_size=self.batch_size,
+            scale=self.scale,
+            temperature=self.temperature,
         )
         check_non_negative(
             weight_decay=self.weight_decay,

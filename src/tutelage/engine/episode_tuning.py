@@ -1,10 +1,12 @@
 """Classifiers of few-shot episodes that tune the network itself, one episode after the other.
 
-Letters: m images of the pool, n support images, w ways, s shots, q queries, d features, k classes of the teacher.
+Letters: m images of the pool, n support images, b of a batch, w ways, s shots, q queries, d features, k classes of the
+teacher.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from itertools import chain, count, islice, repeat
 from typing import Any
 
 import torch
@@ -13,6 +15,7 @@ from jaxtyping import Int64, UInt8
 from torch import Tensor
 
 from tutelage.data.episodes import Episodes
+from tutelage.data.samplers import UniformSampler
 from tutelage.engine.episode_heads import Tuning, units
 from tutelage.errors import ConfigError
 from tutelage.losses.refilled import adaptive_weights, local_classifier
@@ -98,11 +101,10 @@ class EpisodeTuner:
         """REFILLED's first stage on the support."""
         tuning, theirs = self._tuning, _known(self._teacher).taps["embedding"][rows]
         optimizer = self._optimizer([])
-        for _ in range(tuning.matching_steps):
+        for of in self._batches(len(rows), tuning.matching_steps):
             optimizer.zero_grad()
-            torch.autograd.backward(
-                tuning.matching_weight * matched_tuples(self._features(rows), theirs, labels).mean()
-            )
+            gaps = matched_tuples(self._features(rows[of]), theirs[of], labels[of])
+            torch.autograd.backward(tuning.matching_weight * gaps.mean())
             optimizer.step()
 
     def _local(self, rows: Tensor, labels: Tensor, ways: int) -> tuple[Tensor, Tensor]:
@@ -123,16 +125,25 @@ class EpisodeTuner:
         weight, bias = weight.requires_grad_(), torch.zeros_like(weight[:, 0]).requires_grad_()
         present = torch.ones_like(bias, dtype=torch.bool)
         optimizer = self._optimizer([weight, bias])
-        for _ in range(tuning.steps):
+        for of in self._batches(len(rows), tuning.steps):
             optimizer.zero_grad()
-            logits = self._features(rows) @ weight.T + bias
-            loss = F.cross_entropy(logits, labels)
+            logits = self._features(rows[of]) @ weight.T + bias
+            loss = F.cross_entropy(logits, labels[of])
             if guide is not None:
-                gap = local_classifier(logits, guide[0], present, guide[1], temperature=tuning.temperature)
+                scores, weights = guide[0][of], guide[1][of]
+                gap = local_classifier(logits, scores, present, weights, temperature=tuning.temperature)
                 loss = loss + tuning.distillation * gap.mean()
             torch.autograd.backward(loss)
             optimizer.step()
         return weight, bias
+
+    def _batches(self, images: int, steps: int) -> Iterator[Int64[Tensor, " b"]]:
+        """Places of the support images that each step sees: all of them, or a batch after the other in random order."""
+        size, device = self._tuning.batch_size, self._images.device
+        if images <= size:
+            return repeat(torch.arange(images, device=device), steps)
+        sampler = UniformSampler(torch.arange(images), batch_size=size, seed=0)
+        return islice(chain.from_iterable(sampler.epoch(epoch).to(device) for epoch in count()), steps)
 
     def _optimizer(self, head: list[Tensor]) -> torch.optim.SGD:
         tuning = self._tuning
