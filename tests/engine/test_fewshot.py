@@ -225,6 +225,10 @@ class TestTuner:
 
 
 class TestMeasure:
+    def test_it_says_which_networks_were_measured_also_where_one_was_tuned(self, found, student, teacher):
+        for who, path in (("network", student), ("teacher", teacher)):
+            assert found[who]["fingerprint"] == load_network(path).fingerprint()
+
     def test_every_network_classifier_and_number_of_shots_has_a_row(self, found):
         rows = [(row["features"], row["classifier"], row["shots"]) for row in found["results"]]
         frozen = [(who, "ncm", shots) for who in ("network", "teacher") for shots in (1, 4)]

@@ -163,13 +163,14 @@ def measure_episodes(
         candidates.append(_embedded("teacher", theirs, pool, fabric))
     frozen = [name for name in config.classifiers if name in HEADS]
     tuned = [name for name in config.classifiers if name in TUNED]
+    facts = _facts(pool, config, {"network": (network, ours), "teacher": (teacher, theirs)})  # before it is tuned
     rows = [
         _frozen(candidate, name, sampler, config) for candidate in candidates for name in frozen for sampler in samplers
     ]
     if tuned:
         tuner = _tuner(candidates, pool, config, fabric)
         rows += [_tuned(tuner, name, sampler, config) for name in tuned for sampler in samplers]
-    content = _facts(pool, config, {"network": (network, ours), "teacher": (teacher, theirs)}) | {"results": rows}
+    content = facts | origin_of_run() | {"results": rows}
     if out is not None:
         RunDir(out).write_json(FEWSHOT, content)
     return content
@@ -285,5 +286,4 @@ def _facts(
         "episodes": config.episodes,
         "seed": config.seed,
         **told,
-        **origin_of_run(),
     }
