@@ -235,10 +235,8 @@ def learn(modules, loss, steps, lr, generator, n):
         optimizer.step()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", [3, 4])
-def test_the_inheriting_half_comes_nearer_to_the_teacher_and_ends_nearer_than_the_exploring_one(teacher_run, seed):
-    # That the exploring half moves away, as the paper says, did not show on digits: docs/log.md.
+def moved(teacher_run, seed, config):
+    """Similarity of the halves to the teacher, after steps of labels, and then after as many of IE-KD."""
     store = open_dataset("digits").train
     images, labels = store.images[:640].permute(0, 3, 1, 2).contiguous(), store.labels[:640]
     teacher = load_network(teacher_run).eval()
@@ -248,9 +246,8 @@ def test_the_inheriting_half_comes_nearer_to_the_teacher_and_ends_nearer_than_th
         network.listen(["stage2"])
     with torch.no_grad():
         said = teacher(images)
-    generator, config = torch.Generator().manual_seed(seed), IEKDConfig()
-    shapes = student.shapes, teacher.shapes
-    (encoder,) = (phase.method.build(*shapes) for phase in phases_of(config))
+    generator, shapes = torch.Generator().manual_seed(seed), (student.shapes, teacher.shapes)
+    encoders = [phase.method.build(*shapes) for phase in phases_of(config)]
     method = config.build(*shapes)
 
     def answers(i):
@@ -271,14 +268,30 @@ def test_the_inheriting_half_comes_nearer_to_the_teacher_and_ends_nearer_than_th
         terms = method(out, answers(i), BATCH).values()
         return F.cross_entropy(out.logits, labels[i]) + sum(term.value * term.weight for term in terms)
 
-    def by_itself(i):
-        return encoder(answers(i), answers(i), BATCH)["reconstruction"].value
+    def by_themselves(i):
+        return encoders[0](answers(i), answers(i), BATCH)["reconstruction"].value
 
     learn([student], by_labels, 150, 0.05, generator, len(images))
     before = similarities()
-    learn([encoder], by_itself, 60, 0.1, generator, len(images))
-    method.follow({"auto_encoder": encoder})
+    for encoder in encoders:
+        learn([encoder], by_themselves, 60, 0.1, generator, len(images))
+        method.follow({"auto_encoder": encoder})
     learn([student, method], by_both, 150, 0.05, generator, len(images))
-    inherited, explored = similarities()
+    return before, similarities()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [3, 4])
+def test_the_inheriting_half_comes_nearer_to_the_teacher_and_ends_nearer_than_the_exploring_one(teacher_run, seed):
+    # Of factors. That the exploring half moves away did not show: its encoder can do that in its place, docs/log.md.
+    before, (inherited, explored) = moved(teacher_run, seed, IEKDConfig())
     assert inherited > before[0]
     assert explored < inherited
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [3, 4])
+def test_compared_by_attention_one_half_comes_nearer_to_the_teacher_and_the_other_moves_away(teacher_run, seed):
+    before, (inherited, explored) = moved(teacher_run, seed, IEKDConfig(form="at", inherit=10.0, explore=10.0))
+    assert inherited > before[0] + 0.02
+    assert explored < before[1] - 0.1
