@@ -290,7 +290,7 @@ def test_the_inheriting_half_comes_nearer_to_the_teacher_and_ends_nearer_than_th
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [3, 4])
+@pytest.mark.parametrize("seed", range(3, 9))
 def test_compared_by_attention_one_half_comes_nearer_to_the_teacher_and_the_other_moves_away(teacher_run, seed):
     before, (inherited, explored) = moved(teacher_run, seed, IEKDConfig(form="at", inherit=10.0, explore=10.0))
     assert inherited > before[0] + 0.02
