@@ -293,8 +293,11 @@ def test_a_stopped_process_saves_and_the_resumed_run_equals_one_that_was_not_sto
         text=True,
     )
     with contextlib.closing(child.stderr):
-        deadline = time.monotonic() + 60
-        while not (path / "metrics.jsonl").exists() and child.poll() is None and time.monotonic() < deadline:
+        deadline, written = time.monotonic() + 300, path / "metrics.jsonl"
+        # A step is written down: it is at its work. The file alone is made before it listens to signals.
+        while (
+            not (written.exists() and written.stat().st_size) and child.poll() is None and time.monotonic() < deadline
+        ):
             time.sleep(0.005)
         child.send_signal(number)
         message = child.stderr.read()
