@@ -11,7 +11,7 @@ Reads: stage1, stage2
 Labels: any
 Trains: the student and the connectors, in a stage before; then the student
 Differs: a connector also where channels agree; the student's taps may be behind the ReLU; the run's schedule in both
-Results: benchmarks/digits/README.md
+Results: benchmarks/cifar100/README.md
 """
 
 from dataclasses import dataclass

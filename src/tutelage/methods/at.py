@@ -6,7 +6,7 @@ Reads: stage1, stage2
 Labels: any
 Trains: the student
 Differs: stages are paired by name, so that those which one network lacks are left out; tokens are places, too
-Results: benchmarks/digits/README.md
+Results: benchmarks/cifar100/README.md
 """
 
 from dataclasses import dataclass

@@ -6,7 +6,7 @@ Reads: embedding
 Labels: any
 Trains: the student
 Differs: no instance term and no class-wise sampler; any widths; the weight of 0.02 in RepDistiller is of another loss
-Results: benchmarks/digits/README.md
+Results: benchmarks/cifar100/README.md
 """
 
 from dataclasses import dataclass

@@ -6,7 +6,7 @@ Reads: embedding
 Labels: any
 Trains: the student and a linear head for each network
 Differs: negatives shared by the batch, fewer by those of a sample's class; no 1e-7; rows start at norm 1 (docs/log.md)
-Results: benchmarks/digits/README.md
+Results: benchmarks/cifar100/README.md
 """
 
 from collections.abc import Callable, Iterator

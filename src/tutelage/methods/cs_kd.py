@@ -6,7 +6,7 @@ Reads: logits; no teacher
 Labels: any
 Trains: the student
 Differs: partners are in the batch and learn as well; theirs pass the network apart, without gradient, drawn freely
-Results: benchmarks/digits/README.md
+Results: benchmarks/cifar100/README.md
 """
 
 from dataclasses import dataclass

@@ -6,7 +6,7 @@ Reads: logits
 Labels: same
 Trains: the student
 Differs: in log space, so a confident student and two classes stay finite; the warm-up advances by step
-Results: benchmarks/digits/README.md
+Results: benchmarks/cifar100/README.md
 """
 
 from dataclasses import dataclass

@@ -6,7 +6,7 @@ Reads: logits; no teacher
 Labels: same
 Trains: the student
 Differs: all networks step at once, on one forward each; the authors update them in turn, each on a fresh forward
-Results: benchmarks/digits/README.md
+Results: benchmarks/cifar100/README.md
 """
 
 from dataclasses import dataclass

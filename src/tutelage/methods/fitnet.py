@@ -6,7 +6,7 @@ Reads: stage2
 Labels: any
 Trains: the student and the adapter
 Differs: hint and task together (the paper trains the hint first); no ReLU after the adapter, as taps may be negative
-Results: benchmarks/digits/README.md
+Results: benchmarks/cifar100/README.md
 """
 
 from dataclasses import dataclass

@@ -10,7 +10,7 @@ Reads: stage1, stage2
 Labels: any
 Trains: the student and the connectors, in a stage before; then the student
 Differs: connectors where channels differ; no flow from the stem; the weight is applied; the run's schedule in both
-Results: benchmarks/digits/README.md
+Results: benchmarks/cifar100/README.md
 """
 
 from dataclasses import dataclass

@@ -9,7 +9,7 @@ Reads: stage2
 Labels: any
 Trains: the student and the translator; in a stage before, the paraphraser
 Differs: the last stage that both have; the paraphraser by absolute gaps, as in that code (the paper: squares)
-Results: benchmarks/digits/README.md
+Results: benchmarks/cifar100/README.md
 """
 
 from collections.abc import Mapping

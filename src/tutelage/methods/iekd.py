@@ -14,7 +14,7 @@ Reads: stage2
 Labels: any
 Trains: the student and an encoder of each half; in a stage before, the teacher's auto-encoder
 Differs: roles are the paper's (the release swaps them); the last stage that both have; l2 takes a root a sample
-Results: benchmarks/digits/README.md
+Results: benchmarks/cifar100/iekd.md
 """
 
 from collections.abc import Callable, Iterator, Mapping

@@ -6,7 +6,7 @@ Reads: logits; no teacher
 Labels: any
 Trains: the student
 Differs: the share goes to the other classes; over="all" is the paper's form, and PyTorch's
-Results: benchmarks/digits/README.md
+Results: benchmarks/cifar100/README.md
 """
 
 from dataclasses import dataclass

@@ -6,7 +6,7 @@ Reads: stage1, stage2
 Labels: any
 Trains: the student
 Differs: nothing
-Results: benchmarks/digits/README.md
+Results: benchmarks/cifar100/README.md
 """
 
 from dataclasses import dataclass

@@ -9,7 +9,7 @@ Reads: stage1, stage2
 Labels: any
 Trains: the student and the connectors
 Differs: taps may be behind the ReLU; margins are means over the training images, not of the normal law of a batch norm
-Results: benchmarks/digits/README.md
+Results: benchmarks/cifar100/README.md
 """
 
 from collections.abc import Callable, Iterator

@@ -6,7 +6,7 @@ Reads: logits; of all networks: embedding; no teacher
 Labels: same
 Trains: the networks, and a gate: a linear layer with a batch norm
 Differs: whole networks and no shared trunk, so the gate reads the embeddings of all; targets without their 1e-7
-Results: benchmarks/digits/README.md
+Results: benchmarks/cifar100/README.md
 """
 
 import math

@@ -6,7 +6,7 @@ Reads: stage1, stage2, embedding
 Labels: any
 Trains: the student and the fusion modules
 Differs: the teacher's features are what its taps give, in the zoo behind the ReLU; the warm-up advances by step
-Results: benchmarks/digits/README.md
+Results: benchmarks/cifar100/README.md
 """
 
 from dataclasses import dataclass

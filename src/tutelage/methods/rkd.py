@@ -6,7 +6,7 @@ Reads: embedding
 Labels: any
 Trains: the student
 Differs: coincident rows have no direction (gradient zero there; the authors' reaches 3e8)
-Results: benchmarks/digits/README.md
+Results: benchmarks/cifar100/README.md
 """
 
 from dataclasses import dataclass

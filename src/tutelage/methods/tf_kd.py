@@ -10,7 +10,7 @@ Reads: logits; no teacher
 Labels: any
 Trains: the student
 Differs: the divergence is summed over the classes; theirs is a mean over them, times a multiplier of the network
-Results: benchmarks/digits/README.md
+Results: benchmarks/cifar100/README.md
 """
 
 from dataclasses import dataclass

@@ -10,7 +10,7 @@ Reads: embedding
 Labels: any
 Trains: the student
 Differs: at most 32 negatives, spread evenly (GKD: the first); several images a class; stage 1 decays the classifier
-Results: benchmarks/digits/README.md
+Results: benchmarks/cifar100/README.md
 """
 
 from dataclasses import dataclass

@@ -6,7 +6,7 @@ Reads: stage2
 Labels: any
 Trains: the student, the regressor and the variances
 Differs: one feature (RepDistiller: the mean of every stage); vectors too, through linear layers
-Results: benchmarks/digits/README.md
+Results: benchmarks/cifar100/README.md
 """
 
 from dataclasses import dataclass
