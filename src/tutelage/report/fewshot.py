@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tutelage.report.statistics import estimate
-from tutelage.report.wording import counted, signed
+from tutelage.report.wording import counted, piped, signed
 
 __all__ = ["fewshot_table"]
 
@@ -62,12 +62,11 @@ _Cells = Mapping[tuple[str, str], Mapping[int, str]]
 
 def _table(found: Mapping[str, Any], cells: _Cells) -> str:
     shots = found["shots"]
-    rows = [["", *(counted(number, "shot") for number in shots)], [":--", *("--:" for _ in shots)]]
-    rows += [
+    rows = [
         [_title(found, who, classifier), *(by_shots[number] for number in shots)]
         for (who, classifier), by_shots in cells.items()
     ]
-    return "\n".join(f"| {' | '.join(row)} |".replace("|  |", "| |") for row in rows)
+    return piped(["", *(counted(number, "shot") for number in shots)], rows).replace("|  |", "| |")
 
 
 def _accuracies(found: Mapping[str, Any]) -> _Cells:

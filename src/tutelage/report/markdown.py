@@ -8,7 +8,7 @@ from tutelage.report.findings import finding, notes
 from tutelage.report.groups import Group, groups_of
 from tutelage.report.runs import Run
 from tutelage.report.table import COLUMNS, group_title, table_of, told_cell
-from tutelage.report.wording import counted
+from tutelage.report.wording import counted, piped
 
 __all__ = ["markdown", "markdown_calls"]
 
@@ -63,23 +63,22 @@ def _unfinished(runs: Sequence[Run]) -> list[str]:
 def _chart(chart: CallsChart) -> list[str]:
     parts = [f"**{_plain(calls_title(chart))}**"]
     for table in calls_tables(chart):
-        rows = [[table.title, *(counted(n, "call") for n in chart.sizes)], [":--", *("--:" for _ in chart.sizes)]]
-        rows += [[_plain(line.label), *map(told_cell, cells)] for line, cells in table.lines]
-        parts.append("\n".join(f"| {' | '.join(row)} |" for row in rows))
+        rows = [[_plain(line.label), *map(told_cell, cells)] for line, cells in table.lines]
+        parts.append(piped([table.title, *(counted(n, "call") for n in chart.sizes)], rows))
     said = " ".join(filter(None, [calls_finding(chart), *calls_notes(chart)]))
     return [*parts, _plain(said)]
 
 
 def _group(group: Group) -> list[str]:
     table = table_of(group)
-    rows = [["", *(COLUMNS[key] for key in table.columns)], [":--", *("--:" for _ in table.columns)]]
+    rows = []
     for line in table.lines:
         name = _plain(line.label)
         rows.append(
             [f"**{name}** (best)" if line.best else name, *(told_cell(line.cells[key]) for key in table.columns)]
         )
     said = " ".join(filter(None, [finding(group, table.places), *notes(group)]))
-    lines = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    lines = piped(["", *(COLUMNS[key] for key in table.columns)], rows)
     return [f"**{_plain(group_title(group))}**", lines, *([_plain(said)] if said else [])]
 
 

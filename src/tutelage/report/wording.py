@@ -1,7 +1,7 @@
 """Numbers as the tables print them."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from tutelage.report.statistics import Estimate
 
@@ -12,6 +12,7 @@ __all__ = [
     "joined",
     "number",
     "percent",
+    "piped",
     "shortened",
     "signed",
     "with_interval",
@@ -100,6 +101,19 @@ def joined(parts: Sequence[str]) -> str:
         'kd, crd and rkd'
     """
     return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+
+
+def piped(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table, its first column to the left and the others to the right.
+
+    Example:
+        >>> print(piped(["method", "%"], [["kd", "97.0"]]))
+        | method | % |
+        | :-- | --: |
+        | kd | 97.0 |
+    """
+    lines = [head, [":--", *("--:" for _ in head[1:])], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def shortened(text: str, most: int) -> str:
