@@ -11,19 +11,19 @@ import argparse
 import zipfile
 from pathlib import Path
 
-KEPT = ("config.json", "metrics.jsonl", "result.json", "relations.json", "fewshot.json")
+KEPT = ("config.json", "metrics.jsonl", "result.json", "relations.json", "fewshot.json", "diverged.json")
 LONG_AGO = (1980, 1, 1, 0, 0, 0)
 
 
 def pack(runs: Path, file: Path) -> int:
-    finished = {path.parent for name in ("result.json", "fewshot.json") for path in runs.rglob(name)}
-    files = sorted(folder / name for folder in finished for name in KEPT if (folder / name).exists())
+    ended = {path.parent for name in ("result.json", "fewshot.json", "diverged.json") for path in runs.rglob(name)}
+    files = sorted(folder / name for folder in ended for name in KEPT if (folder / name).exists())
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         for path in files:
             entry = zipfile.ZipInfo(path.relative_to(runs).as_posix(), LONG_AGO)
             entry.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(entry, path.read_bytes())
-    return len(finished)
+    return len(ended)
 
 
 def unpack(file: Path, runs: Path) -> int:

@@ -14,6 +14,7 @@ A message is one sentence or two: what was wanted, what came, what to do.
     ├── TeacherError                    the teacher cannot teach (no better than chance, weights missing)
     ├── BudgetError                     the teacher may not be asked any more
     ├── RunError (RuntimeError)         a run directory exists, is missing, or belongs to another run
+    │   └── DivergedError               a loss or an accuracy is no longer a finite number
     ├── Interrupted (RuntimeError)      stopped by Ctrl-C or SIGTERM; the state is saved
     └── MissingExtraError (ImportError) an optional dependency is absent or broken
 """
@@ -25,6 +26,7 @@ __all__ = [
     "BudgetError",
     "ConfigError",
     "DataError",
+    "DivergedError",
     "InputError",
     "Interrupted",
     "LabelSpaceError",
@@ -92,6 +94,10 @@ class BudgetError(TutelageError):
 
 class RunError(TutelageError, RuntimeError):
     """A run directory exists, is missing, or belongs to another run."""
+
+
+class DivergedError(RunError):
+    """The loss or a measurement of a run is no longer finite; its last checkpoint is kept."""
 
 
 class Interrupted(TutelageError, RuntimeError):  # noqa: N818 (it is not an error)

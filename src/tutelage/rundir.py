@@ -8,6 +8,7 @@
     student.safetensors   weights of the last epoch, with student.json beside them
     best.safetensors      weights of the best epoch on validation, with best.json
     result.json           written last: a run that has it is finished
+    diverged.json         why a run has no result: its loss was no longer finite
 """
 
 import errno
@@ -125,6 +126,7 @@ class RunDir:
         self.student = path / "student.safetensors"
         self.best = path / "best.safetensors"
         self.metrics = path / "metrics.jsonl"
+        self.divergence = path / "diverged.json"
 
     @classmethod
     def create(cls, path: Path, config: Mapping[str, Any]) -> "RunDir":
@@ -161,6 +163,11 @@ class RunDir:
     def finished(self) -> bool:
         """Whether the run wrote its result."""
         return (self.path / "result.json").is_file()
+
+    @property
+    def ended(self) -> bool:
+        """Whether there is nothing more to do: it is finished, or it diverged."""
+        return self.finished or self.divergence.is_file()
 
     def discard(self) -> None:
         """Take back a run that was refused before its first step, so that it can be started again as corrected."""

@@ -8,8 +8,8 @@ import random
 
 import pytest
 
-from tutelage.engine import run_grid
-from tutelage.errors import ConfigError, RunError
+from tutelage.engine import resume, run_grid
+from tutelage.errors import ConfigError, DivergedError, RunError
 
 
 @pytest.fixture
@@ -59,6 +59,23 @@ def test_a_setting_that_an_older_run_did_not_write_has_its_default(cells, tmp_pa
     del config["data"]["protocol"]
     path.write_text(json.dumps(config))
     assert run_grid({"ce-seed0": cells["ce-seed0"]}, tmp_path) == []
+
+
+def test_a_cell_that_diverges_is_kept_as_such_and_the_others_go_on(cells, tmp_path):
+    (stage,) = cells["ce-seed1"].stages
+    steep = dataclasses.replace(stage, optimizer=dataclasses.replace(stage.optimizer, lr=1e30))
+    cells["ce-seed1"] = dataclasses.replace(cells["ce-seed1"], stages=(steep,))
+    told = []
+    assert run_grid(cells, tmp_path, tell=told.append) == []
+    assert [(tmp_path / name / "result.json").exists() for name in cells] == [True, False, True]
+    assert told[1].startswith("[2/3] ce-seed1: diverged, the ")
+    why = json.loads((tmp_path / "ce-seed1" / "diverged.json").read_text())["why"]
+    assert "lower the learning rate" in why
+    run_grid(cells, tmp_path, tell=told.append)
+    assert len(told) == 3, "what diverged is not repeated"
+    with pytest.raises(DivergedError):  # unless somebody asks for it
+        resume(tmp_path / "ce-seed1")
+    assert (tmp_path / "ce-seed1" / "diverged.json").exists()
 
 
 @pytest.mark.slow

@@ -83,6 +83,16 @@ def test_unfinished_runs_are_counted(typical, study):
     assert markdown_table(study.root) == "2 runs are unfinished and not in the table.\n"
 
 
+def test_runs_that_diverged_are_named_since_their_row_is_without_them(study):
+    for seed in range(2):
+        study.add("kd", seed, 0.95)
+    for seed in (2, 3):
+        (study.start("kd", seed) / "diverged.json").write_text('{"why": "the loss is nan at step 50"}')
+    text = markdown_table(study.root)
+    assert "2 runs diverged and are not in the table: runs/003-kd-2 and runs/004-kd-3." in text
+    assert "unfinished" not in text
+
+
 def test_other_settings_than_those_of_the_baseline_are_told(study):
     study.add("ce", 0, 0.94, settings={"epochs": 30})
     study.add("kd", 0, 0.95, settings={"epochs": 60})

@@ -173,6 +173,15 @@ def test_unfinished_runs_are_listed(page):
     assert "epoch 12, validation" in text
 
 
+def test_a_run_that_diverged_is_listed_with_its_reason(study):
+    study.add("ce", 0, 0.95)
+    (study.start("kd", 0) / "diverged.json").write_text('{"why": "the loss is nan at step 50"}')
+    text = text_of(read(page_of(study)))
+    assert "1 run diverged and is listed at the end: runs/002-kd-0." in text
+    assert "it diverged: the loss is nan at step 50" in text
+    assert "unfinished and" not in text
+
+
 def test_a_page_of_unfinished_runs_alone_is_written(study):
     study.start("kd", 0)
     assert "No run is finished yet." in text_of(read(page_of(study)))

@@ -7,14 +7,13 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from tutelage.engine.codec import from_json, to_json
 from tutelage.engine.config import RunConfig
 from tutelage.engine.run import resume, start
-from tutelage.errors import RunError, TutelageError
+from tutelage.errors import DivergedError, RunError, TutelageError
 from tutelage.ops.checks import check_positive
 from tutelage.rundir import RunDir, write_error
 
@@ -34,12 +33,13 @@ def run_grid(
 ) -> list[str]:
     """Carry out every cell that is not finished.
 
-    Several processes, or machines with a common disk, can work on one folder: each takes cells that no other has.
+    Several processes, or machines with a common disk, can work on one folder: each takes cells that no other has. A
+    run that diverges is an outcome, which its directory keeps, and the others go on; what else stops a run stops all.
 
     Args:
         cells: Name → run.
         folder: Of the runs, one directory a cell.
-        tell: Is given a line for each cell that was carried out; with workers, a function of a module.
+        tell: Is given a line for each cell that was carried out or diverged; with workers, a function of a module.
         workers: Processes on this machine, which share its cores.
 
     Returns:
@@ -47,7 +47,7 @@ def run_grid(
 
     Raises:
         RunError: if a cell's directory holds a run with other settings; nothing is carried out then.
-        TutelageError: whatever stops a run.
+        TutelageError: whatever else stops a run.
     """
     for name, config in cells.items():
         _check_same(folder / name, config)
@@ -86,17 +86,21 @@ def _carry_out(cells: Mapping[str, RunConfig], folder: Path, tell: Callable[[str
     for number, (name, config) in enumerate(cells.items(), start=1):
         path = folder / name
         with _claimed(folder / ".claims", name) as mine:
-            if RunDir(path).finished:
+            if RunDir(path).ended:
                 continue
             if not mine:
                 taken.append(name)
                 continue
-            result = resume(path) if (path / "config.json").exists() else start(config, path)
-        tell(f"[{number}/{len(cells)}] {name}: {_summary(result)}")
-    return [name for name in taken if not RunDir(folder / name).finished]
+            told = _outcome(config, path)
+        tell(f"[{number}/{len(cells)}] {name}: {told}")
+    return [name for name in taken if not RunDir(folder / name).ended]
 
 
-def _summary(result: Mapping[str, Any]) -> str:
+def _outcome(config: RunConfig, path: Path) -> str:
+    try:
+        result = resume(path) if (path / "config.json").exists() else start(config, path)
+    except DivergedError as error:
+        return f"diverged, {error}"
     return f"test accuracy {result['accuracy']['last']['test']:.1%}, {result['seconds']:.1f} s"
 
 

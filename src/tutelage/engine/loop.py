@@ -26,7 +26,7 @@ from tutelage.engine.sinks import MetricsLog
 from tutelage.engine.state import State
 from tutelage.engine.stopping import polite_stop
 from tutelage.engine.watching import Watch
-from tutelage.errors import Interrupted, RunError
+from tutelage.errors import DivergedError, Interrupted
 from tutelage.methods import Method
 from tutelage.models import save_network
 from tutelage.models.checkpoint import load_weights
@@ -60,7 +60,7 @@ class StageLoop:
 
         Raises:
             Interrupted: after Ctrl-C or SIGTERM, with everything saved.
-            RunError: if the loss is no longer finite.
+            DivergedError: if the loss or a measurement is no longer finite.
         """
         self._log, position = log, self.state.position
         loader = self.session.loader(position.stage)
@@ -214,7 +214,7 @@ class StageLoop:
     def _write_metrics(self) -> None:
         position, reading = self.state.position, self.state.meter.read(self._averaged)
         if not math.isfinite(reading["loss"]):
-            raise RunError(
+            raise DivergedError(
                 f"the loss is {reading['loss']} at step {position.step}: {reading['terms']}; lower the learning rate, "
                 f"clip the gradient, or look at the largest term; the checkpoint before it is kept"
             )
@@ -263,7 +263,7 @@ class StageLoop:
         figure, others = measured[name], [judge.measure(peer, "validation", by=name)[name] for peer in peers]
         for which, value in measured.items():
             if not math.isfinite(value):
-                raise RunError(
+                raise DivergedError(
                     f"the student's {which} on the validation images is {value} after epoch {position.epoch}: lower "
                     f"the learning rate or clip the gradient; the checkpoint before it is kept"
                 )

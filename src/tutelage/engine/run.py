@@ -1,7 +1,7 @@
 """From a config to a finished run directory, in one go or in as many as it takes."""
 
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -25,7 +25,7 @@ from tutelage.engine.products import find_product
 from tutelage.engine.session import Session, open_fabric
 from tutelage.engine.sinks import MetricsLog
 from tutelage.engine.state import Position, State, standing
-from tutelage.errors import ConfigError, LabelSpaceError, RunError, ShapeError, TutelageError
+from tutelage.errors import ConfigError, DivergedError, LabelSpaceError, RunError, ShapeError, TutelageError
 from tutelage.models import load_network
 from tutelage.rundir import RunDir, check_new
 
@@ -141,7 +141,10 @@ def _carry_on(session: Session, run: RunDir) -> dict[str, Any]:
         if session.tutor is not None and not session.tutor.counts:
             session.tutor.source.calls = position.calls // fabric.world_size
     quiet = not fabric.is_global_zero
-    with closing(MetricsLog(run, session.config.engine.sinks, size=position.metrics, quiet=quiet)) as log:
+    with (
+        closing(MetricsLog(run, session.config.engine.sinks, size=position.metrics, quiet=quiet)) as log,
+        _divergence_kept(run, quiet=quiet),
+    ):
         for number in range(first, len(stages)):
             if number > first:
                 position.next_stage()
@@ -149,6 +152,19 @@ def _carry_on(session: Session, run: RunDir) -> dict[str, Any]:
             loop.run(log)
             position.history.append(stage_facts(stages[number], session.methods[number], position))
     return finish(session, run, position)
+
+
+@contextmanager
+def _divergence_kept(run: RunDir, *, quiet: bool) -> Iterator[None]:
+    """Tables count a run that diverged, and a grid does not repeat it; what resumes it tries anew."""
+    if not quiet:
+        run.divergence.unlink(missing_ok=True)
+    try:
+        yield
+    except DivergedError as error:
+        if not quiet:
+            run.write_json(run.divergence.name, {"why": str(error)})
+        raise
 
 
 def _wrap_student(session: Session) -> Any:

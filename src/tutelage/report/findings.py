@@ -212,19 +212,35 @@ def summary(runs: Sequence[Run], groups: Sequence[Group]) -> str:
         >>> summary([Run(name="a", config={}, result=None)], [])
         'No run is finished yet. 1 run is unfinished and listed at the end.'
     """
-    unfinished = sum(not run.finished for run in runs)
-    verb = "is unfinished and" if unfinished == 1 else "are unfinished and"
-    left = [f"{counted(unfinished, 'run')} {verb} listed at the end."] if unfinished else []
+    left = left_out(runs, "listed at the end")
     if not groups:
         return " ".join(["No run is finished yet.", *left])
     data = joined(sorted({group.data for group in groups}))
     seeds = sorted({seed for group in groups for seed in group.seeds})
-    begin = f"{counted(len(runs) - unfinished, 'finished run')} on {data}, with {_seeds(seeds)}."
+    begin = f"{counted(sum(run.finished for run in runs), 'finished run')} on {data}, with {_seeds(seeds)}."
     families: dict[tuple[object, ...], list[Group]] = {}
     for group in groups:
         families.setdefault((group.data, group.student, group.teacher, group.protocol is None), []).append(group)
     done = dict.fromkeys(map(_what_was_done, families.values()))  # of several sets of classes it may be the same
     return " ".join([begin, *done, *left])
+
+
+def left_out(runs: Sequence[Run], where: str) -> list[str]:
+    """A sentence each on the runs that are not finished, and on those that never will be.
+
+    Example:
+        >>> left_out([Run(name="a", config={}, result=None, diverged="the loss is nan")], "not in the table")
+        ['1 run diverged and is not in the table: a.']
+    """
+    diverged = [run.name for run in runs if run.diverged]
+    unfinished = sum(not run.finished for run in runs) - len(diverged)
+    told = []
+    if unfinished:
+        told.append(f"{counted(unfinished, 'run')} {'is' if unfinished == 1 else 'are'} unfinished and {where}.")
+    if diverged:
+        verb = "is" if len(diverged) == 1 else "are"
+        told.append(f"{counted(len(diverged), 'run')} diverged and {verb} {where}: {joined(diverged)}.")
+    return told
 
 
 def _seeds(seeds: Sequence[int]) -> str:

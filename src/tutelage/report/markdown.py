@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from tutelage.report.calls import CallsChart, charts_of
 from tutelage.report.calls_table import CALLS_LEGEND, calls_finding, calls_notes, calls_tables, calls_title
-from tutelage.report.findings import finding, notes
+from tutelage.report.findings import finding, left_out, notes
 from tutelage.report.groups import Group, groups_of
 from tutelage.report.runs import Run
 from tutelage.report.table import COLUMNS, group_title, table_of, told_cell
@@ -34,7 +34,7 @@ def markdown(runs: Sequence[Run]) -> str:
     parts = [part for group in groups for part in _group(group)]
     if groups:
         parts.append(_LEGEND)
-    return "\n\n".join([*parts, *_unfinished(runs)]) + "\n"
+    return "\n\n".join([*parts, *map(_plain, left_out(runs, "not in the table"))]) + "\n"
 
 
 def markdown_calls(runs: Sequence[Run]) -> str:
@@ -51,13 +51,7 @@ def markdown_calls(runs: Sequence[Run]) -> str:
     if not charts:
         return markdown(runs)
     parts = [part for chart in charts for part in _chart(chart)]
-    return "\n\n".join([*parts, CALLS_LEGEND, *_unfinished(runs)]) + "\n"
-
-
-def _unfinished(runs: Sequence[Run]) -> list[str]:
-    unfinished = sum(not run.finished for run in runs)
-    verb = "is" if unfinished == 1 else "are"
-    return [f"{counted(unfinished, 'run')} {verb} unfinished and not in the table."] if unfinished else []
+    return "\n\n".join([*parts, CALLS_LEGEND, *map(_plain, left_out(runs, "not in the table"))]) + "\n"
 
 
 def _chart(chart: CallsChart) -> list[str]:

@@ -225,6 +225,7 @@ def _unfinished(run: Run) -> dict[str, str]:
     name = method.get("name", NOTHING) if isinstance(method, dict) else "student alone"
     last = run.validations[-1] if run.validations else None
     reached = f"epoch {last.epoch:g}, validation {percent(last.accuracy, 2)} %" if last else "no validation yet"
+    reached += f"; it diverged: {run.diverged}" if run.diverged else ""
     return {
         "run": run.name,
         "method": str(name) if run.config else NOTHING,

@@ -41,10 +41,11 @@ class Run:
     Args:
         name: Its path below the directory that was searched, with the name of that directory.
         config: What ``config.json`` says; empty if the file is missing.
-        result: None while the run is unfinished.
+        result: None while the run is unfinished, and where it diverged.
         validations: In the order of writing.
         terms: In the order of writing.
         relations: How samples relate, where `tutelage relate` measured it.
+        diverged: Why there will be no result: empty unless the loss was no longer finite.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Run:
     validations: Sequence[Measured] = ()
     terms: Sequence[Terms] = ()
     relations: Relations | None = None
+    diverged: str = ""
 
     @property
     def finished(self) -> bool:
@@ -69,7 +71,7 @@ def load_runs(path: Path | str | Sequence[Path | str]) -> list[Run]:
         path: A directory, or several; a run that is found twice counts once.
 
     Returns:
-        The runs, sorted by name; the unfinished ones have no result.
+        The runs, sorted by name; those that are unfinished or diverged have no result.
 
     Raises:
         DataError: if a directory is missing, a file is damaged, or there is no run at all.
@@ -126,12 +128,18 @@ def _read(directory: Path, name: str) -> Run | None:
         ],
         terms=_terms([line for line in lines if line.text("kind") == "train" and line.has("terms")]),
         relations=_relations(directory),
+        diverged=_divergence(directory) if result is None else "",
     )
 
 
 def _figures(line: Fields) -> dict[str, float]:
     figures = line.child("figures") if line.has("figures") else None
     return {name: figures.measurement(name) for name in figures.content} if figures is not None else {}
+
+
+def _divergence(directory: Path) -> str:
+    file = directory / "diverged.json"
+    return read_json(file).text("why") if file.is_file() else ""
 
 
 def _relations(directory: Path) -> Relations | None:
