@@ -56,13 +56,14 @@ class TestPlateau:
         self, ranks: int, nursery: Nursery, teacher: Path, tmp_path: Path
     ) -> None:
         """Deaths in an epoch, when the best weights are in place, and at the end of each epoch: of a drop as well."""
-        settings = {"model": PLAIN, "lr": 0.8, "batch_size": 100, "save_every": 3600, "devices": ranks}
+        settings = {"model": PLAIN, "lr": 0.8, "batch_size": 100, "save_every": 0.0, "devices": ranks}
         config = configuration("kd", teacher, epochs=30, **settings)
         changed(config, schedule=plateau(gamma=0.3, drops=2))
         deaths: list[dict[str, Any]] = [{"die_at": 5}, {"die": ["best.safetensors", 1, "after"]}]
-        deaths += [{"die": ["state.ckpt", 1, when]} for when in 3 * ("before", "after")]
-        if ranks == 2:  # before and after the end of the third epoch, where the rate drops first, is saved
-            deaths = [{"die": ["state.ckpt", 3, "before"]}, {"die": ["state.ckpt", 1, "after"]}]
+        saved = (1, "before"), (1, "after"), *2 * ((12, "before"), (1, "after"))  # each of 11 steps, then the epoch
+        if ranks == 2:  # three times an epoch, then its end; the rate drops first at that of the third
+            deaths, saved = [], ((12, "before"), (1, "after"))
+        deaths += [{"die": ["state.ckpt", count, when]} for count, when in saved]
         survives(nursery, tmp_path, config, *deaths, ranks=ranks)
         rates = [line["lr"] for line in lines(tmp_path / "war")]
         assert rates[0] == 0.8

@@ -191,7 +191,8 @@ class EngineConfig:
         validate_every: Epochs between validations; the last epoch is always validated. Where a stage is judged by
             nearest class means, each costs a forward pass over the training images as well.
         log_every: Steps between two lines of metrics.
-        save_every: Seconds between two checkpoints within an epoch.
+        save_every: Seconds between two checkpoints within an epoch; its end has one too, unless another is less than a
+            second old.
         peers_on: Where the networks of a cohort are: all of them on every rank, for its part of a batch, or one a rank
             (as many devices as networks), for the whole batch.
         sinks: Where metrics go beside the metrics file.

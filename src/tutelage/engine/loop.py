@@ -28,8 +28,7 @@ from tutelage.engine.stopping import polite_stop
 from tutelage.engine.watching import Watch
 from tutelage.errors import DivergedError, Interrupted
 from tutelage.methods import Method
-from tutelage.models import save_network
-from tutelage.models.checkpoint import load_weights
+from tutelage.models.checkpoint import load_weights, save_network
 from tutelage.types import Batch, Outputs
 
 __all__ = ["StageLoop"]
@@ -164,11 +163,8 @@ class StageLoop:
         return self.stage.mix.draw(self.session.config.seed, position.stage * 2**32 + position.step, (height, width))
 
     def _unsynced(self, due: bool) -> AbstractContextManager[Any]:
-        if due or self.session.shares == 1:
-            return nullcontext()
         learner: Any = self.state.student
-        context: AbstractContextManager[Any] = self.session.fabric.no_backward_sync(learner)
-        return context
+        return nullcontext() if due or self.session.shares == 1 else self.session.fabric.no_backward_sync(learner)
 
     def _update(self, done: float) -> None:
         optimizer = self.state.optimizer
@@ -198,8 +194,7 @@ class StageLoop:
                 f"stopped at epoch {position.epoch}, step {position.step}; everything is saved: "
                 f"go on with `tutelage resume {self.state.run.path}`"
             )
-        if self._agreed(time.monotonic() - self._saved > engine.save_every):
-            self._save()
+        self._save_after(engine.save_every)
 
     def _agreed(self, flag: bool) -> bool:
         """Whether any rank says so: all must save together, and their clocks and signals differ."""
@@ -243,17 +238,18 @@ class StageLoop:
         return images / max(seconds, 1e-9)
 
     def _end_epoch(self) -> None:
-        position, every = self.state.position, self.session.config.engine.validate_every
+        position, engine = self.state.position, self.session.config.engine
         self._clock()
         position.epoch, position.batch = position.epoch + 1, 0
         last = position.epoch == self.stage.epochs
         if self._judge == "none":
             if last and not self._alone:
                 self._keep_best()
-        elif last or position.epoch % every == 0:
+        elif last or position.epoch % engine.validate_every == 0:
             self._validate()
             self._drop()
-        self._save()
+        # To repeat epochs of a fraction of a second takes no longer than to save each.
+        self._save_after(0.0 if self._over else min(1.0, engine.save_every))
 
     def _validate(self) -> None:
         position, (network, *peers) = self.state.position, self.session.networks
@@ -291,6 +287,10 @@ class StageLoop:
         position.drops, position.dropped = position.drops + 1, position.epoch
         self.session.fabric.barrier()  # the first rank may still be writing them
         load_weights(self.session.student, self.state.run.best)
+
+    def _save_after(self, seconds: float) -> None:
+        if self._agreed(time.monotonic() - self._saved > seconds):
+            self._save()
 
     def _save(self) -> None:
         position = self.state.position

@@ -17,11 +17,12 @@ def make_optimizer(config: OptimizerConfig, weights: list[nn.Parameter]) -> Opti
         'AdamW'
     """
     if config.name == "adamw":
-        return AdamW(weights, lr=config.lr, weight_decay=config.weight_decay)
+        return AdamW(weights, lr=config.lr, weight_decay=config.weight_decay, foreach=True)
     return SGD(
         weights,
         lr=config.lr,
         momentum=config.momentum,
         nesterov=config.nesterov,
         weight_decay=config.weight_decay,
+        foreach=True,  # on CPUs too, where it is no default: the same bits in less time
     )
