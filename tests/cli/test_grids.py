@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tutelage.cli import main
+from tutelage.cli import grids, main
+from tutelage.cli.demo import Demo
 
 SHORT = ("--epochs", "1", "--seeds", "1", "--students", "zoo:digits_small")
 
@@ -39,6 +40,16 @@ def test_a_comparison_of_other_classes_than_the_teachers(said):
     assert all(run["data"]["protocol"]["overlap"] == 2 for run in runs.values())
     assert runs["kd"]["teacher"]["shared_only"]
     assert "digits (6 of 10 classes" in text
+
+
+def test_the_preset_is_the_demo_with_every_method(said, monkeypatch):
+    asked = []
+    monkeypatch.setattr(grids, "carry_out", asked.append)
+    monkeypatch.setattr(grids, "_write_tables", lambda *_, **__: None)
+    said("compare", "--preset", "demo", "--seeds", "2", "--workers", "3", "--out", "all")
+    assert asked == [Demo(out=Path("all"), methods=("all",), seeds=2, workers=3)]
+    text = said("compare", "--preset", "demo", "--methods", "kd", "--optimizer.lr", "0.2", code=2)
+    assert "--preset demo says what it compares: leave out --methods, --optimizer" in text
 
 
 @pytest.mark.parametrize(

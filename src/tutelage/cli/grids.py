@@ -3,7 +3,7 @@
 import argparse
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -94,7 +94,7 @@ class Compare(_Grid):
         out: Directory of the runs, the page, and the tables as Markdown, CSV and LaTeX.
         workers: Runs at once.
         recipe: Where the defaults come from (`tutelage list recipes`).
-        preset: demo: the runs of `tutelage demo`, with every method.
+        preset: demo: the runs of `tutelage demo`, with every method; beside it stand out, seeds and workers only.
         epochs: Passes over the training images.
         batch_size: Images a step; by default those of the recipe.
         optimizer: How the weights move.
@@ -118,11 +118,19 @@ def compare(args: Sequence[str]) -> None:
     """Carry out ``tutelage compare``."""
     asked = _read(Compare, args)
     if asked.preset == "demo":
+        _check_preset(asked)
         workers = max(asked.workers, min(4, os.cpu_count() or 1))
         carry_out(Demo(out=asked.out, methods=("all",), seeds=asked.seeds, workers=workers))
     else:
         asked.carry_out(_compared(asked))
     _write_tables(asked.out, title="Comparison")
+
+
+def _check_preset(asked: Compare) -> None:
+    plain, own = _read(Compare, ()), ("preset", "out", "seeds", "workers")
+    given = [each.name for each in fields(asked) if getattr(asked, each.name) != getattr(plain, each.name)]
+    if others := [f"--{name.replace('_', '-')}" for name in given if name not in own]:
+        raise ConfigError(f"--preset demo says what it compares: leave out {', '.join(others)}")
 
 
 def _compared(asked: Compare) -> dict[str, RunConfig]:
