@@ -1,5 +1,7 @@
 """The memory of a run: its own peak, not that of what ran before it in the process."""
 
+import mmap
+
 import pytest
 import torch
 
@@ -54,8 +56,25 @@ def test_a_run_does_not_hide_in_the_small_pieces_that_an_earlier_one_left_behind
     assert len(held) == 32 * 64
 
 
-def test_where_the_kernel_does_not_let_itself_be_asked_there_is_no_figure(monkeypatch, tmp_path):
-    monkeypatch.setattr(footprint, "_RESET", tmp_path / "absent" / "clear_refs")
+def test_pages_of_a_mapped_file_are_not_counted(tmp_path):
+    """As those of a cache of answers."""
+    file = tmp_path / "answers"
+    file.write_bytes(bytes(64 * MIB))
+    found = Footprint(CPU)
+    with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        assert sum(mapped[:: mmap.PAGESIZE]) == 0
+        assert found.peak() < 16 * MIB
+        held = tensors(32)
+        assert 28 * MIB < found.peak() < 48 * MIB
+    assert len(held) == 32
+
+
+@pytest.mark.parametrize(("file", "content"), [("_RESET", None), ("_STATUS", "VmHWM:  2136 kB\n")])
+def test_where_the_kernel_does_not_tell_there_is_no_figure(file, content, monkeypatch, tmp_path):
+    place = tmp_path / "absent" / "file" if content is None else tmp_path / "status"
+    if content is not None:
+        place.write_text(content)
+    monkeypatch.setattr(footprint, file, place)
     found = Footprint(CPU)
     assert (found.kind, found.peak(), found.facts(0)) == ("", 0, None)
 
