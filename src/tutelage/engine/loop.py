@@ -203,14 +203,14 @@ class StageLoop:
 
     def _averaged(self, sums: Tensor) -> Tensor:
         """The mean over the ranks: of one's own part alone, accuracy and cross-entropy would be too noisy by √ranks."""
-        mean: Tensor = self.session.fabric.all_reduce(sums, reduce_op="mean")  # type: ignore[assignment]
-        return mean
+        return self.session.fabric.all_reduce(sums, reduce_op="mean")  # type: ignore[return-value]
 
     def _write_metrics(self) -> None:
         position, reading = self.state.position, self.state.meter.read(self._averaged)
         if not math.isfinite(reading["loss"]):
+            terms = (f"{name} {term['value']:g} × {term['weight']:g}" for name, term in reading["terms"].items())
             raise DivergedError(
-                f"the loss is {reading['loss']} at step {position.step}: {reading['terms']}; lower the learning rate, "
+                f"the loss is {reading['loss']} at step {position.step} ({', '.join(terms)}): lower the learning rate, "
                 f"clip the gradient, or look at the largest term; the checkpoint before it is kept"
             )
         rate = self._clock()
