@@ -25,7 +25,7 @@ A_RUN = 5
 PAUSES = (0.0, 0.03, 0.3)
 """Longest waits after the chosen step, in seconds: a step takes about 0.003, a checkpoint 0.02, the end 0.2."""
 SAVES = (0.0, 0.05, 60.0)
-"""Seconds between checkpoints within an epoch: after every step, now and then, at its end only."""
+"""Seconds between checkpoints: after every step, now and then, hardly ever."""
 
 
 class Case:
