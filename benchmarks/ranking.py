@@ -1,6 +1,7 @@
 """Does a table rank methods as the literature does? Kendall's τ between their gains and the published ones.
 
     python benchmarks/ranking.py runs/compare
+    python benchmarks/ranking.py runs/compare --without ft fitnet ab
 
 Published are the mean gains over labels alone of the six pairs of one family in the README of
 https://github.com/HobbitLong/RepDistiller@b84f547 (FSP without the pair that it lacks). Compared are the methods that
@@ -61,8 +62,11 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs")
-    for group in groups_of(load_runs(parser.parse_args().runs)):
-        found = {name: row for name in PUBLISHED if (row := by_default(group, name)) is not None}
+    parser.add_argument("--without", nargs="+", default=(), choices=PUBLISHED, metavar="METHOD")
+    given = parser.parse_args()
+    for group in groups_of(load_runs(given.runs)):
+        names = [name for name in PUBLISHED if name not in given.without]
+        found = {name: row for name in names if (row := by_default(group, name)) is not None}
         gains = {name: row.gain_over(group.baseline(row, ALONE)) for name, row in found.items()}
         known = {name: (100 * gain.mean, published(name)) for name, gain in gains.items() if gain is not None}
         if len(known) < 3:
