@@ -49,7 +49,9 @@ def test_the_preset_is_the_demo_with_every_method(said, monkeypatch):
     said("compare", "--preset", "demo", "--seeds", "2", "--workers", "3", "--out", "all")
     assert asked == [Demo(out=Path("all"), methods=("all",), seeds=2, workers=3)]
     text = said("compare", "--preset", "demo", "--methods", "kd", "--optimizer.lr", "0.2", code=2)
-    assert "--preset demo says what it compares: leave out --methods, --optimizer" in text
+    assert "--preset demo says what it compares: leave out --methods, --optimizer.lr" in text
+    text = said("compare", "cifar100", "--preset=demo", "--epochs=3", code=2)
+    assert "leave out cifar100, --epochs" in text
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import argparse
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -118,7 +118,7 @@ def compare(args: Sequence[str]) -> None:
     """Carry out ``tutelage compare``."""
     asked = _read(Compare, args)
     if asked.preset == "demo":
-        _check_preset(asked)
+        _check_preset(asked, args)
         workers = max(asked.workers, min(4, os.cpu_count() or 1))
         carry_out(Demo(out=asked.out, methods=("all",), seeds=asked.seeds, workers=workers))
     else:
@@ -126,10 +126,10 @@ def compare(args: Sequence[str]) -> None:
     _write_tables(asked.out, title="Comparison")
 
 
-def _check_preset(asked: Compare) -> None:
-    plain, own = _read(Compare, ()), ("preset", "out", "seeds", "workers")
-    given = [each.name for each in fields(asked) if getattr(asked, each.name) != getattr(plain, each.name)]
-    if others := [f"--{name.replace('_', '-')}" for name in given if name not in own]:
+def _check_preset(asked: Compare, args: Sequence[str]) -> None:
+    given = [asked.data, *(word.partition("=")[0] for word in args if word.startswith("--"))]
+    own = ("digits", "--preset", "--out", "--seeds", "--workers")
+    if others := [word for word in given if word not in own]:
         raise ConfigError(f"--preset demo says what it compares: leave out {', '.join(others)}")
 
 
