@@ -8,11 +8,13 @@ import pytest
 from tutelage.engine import RunConfig, from_json, to_json
 from tutelage.errors import UnknownNameError
 from tutelage.methods import METHODS, is_taught
+from tutelage.models import ModelCard, build_network
 from tutelage.recipes import (
     DEMO_METHODS,
     RECIPES,
     ckd,
     crd,
+    demo_answers,
     demo_students,
     demo_teachers,
     digits,
@@ -21,6 +23,7 @@ from tutelage.recipes import (
     short,
 )
 
+DIGITS = tuple("0123456789")
 every = pytest.mark.parametrize("name", RECIPES)
 
 
@@ -69,6 +72,15 @@ def test_an_unknown_recipe_is_refused_with_those_that_exist():
         recipe_for("digits", "crdd")
 
 
+def roles_of(method):
+    """The features that a method reads of the demo's networks."""
+    student, teacher = (
+        build_network(ModelCard(model=f"zoo:digits_{size}", classes=DIGITS, image=(1, 8, 8), mean=(0.5,), std=(0.5,)))
+        for size in ("small", "large")
+    )
+    return set(method.build(student.shapes, teacher.shapes).needs.roles)
+
+
 class TestDemo:
     def test_it_has_every_row_for_every_seed_and_a_teacher_where_one_is_needed(self, tmp_path):
         runs = demo_students(tmp_path, seeds=2)
@@ -100,6 +112,19 @@ class TestDemo:
         other, run = demo_teachers()["teacher-0-to-4"], demo_students(tmp_path)["other-classes-refilled-seed0"]
         assert (other.data.classes, run.data.classes) == ("0:5", "5:10")
         assert Path(run.teacher.weights) == tmp_path / "teacher-0-to-4"
+
+    def test_what_is_asked_beforehand_is_all_that_any_student_asks(self, tmp_path):
+        whole, other = demo_answers(tmp_path)
+        assert (other.teacher, other.data) == tuple(
+            getattr(demo_students(tmp_path)["other-classes-refilled-seed0"], name) for name in ("teacher", "data")
+        )
+        kept = roles_of(whole.method)
+        for run in demo_students(tmp_path, seeds=1, methods=("all",)).values():
+            if run.teacher == whole.teacher:
+                assert run.data == whole.data
+                assert all(roles_of(stage.method) <= kept for stage in run.stages if stage.method)
+            elif run.teacher is not None:
+                assert (run.teacher, run.data) == (other.teacher, other.data)
 
     def test_the_warm_up_of_dkd_is_the_same_share_as_in_the_paper(self, tmp_path):
         stage = demo_students(tmp_path)["dkd-seed0"].stages[0]

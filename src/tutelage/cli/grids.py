@@ -2,7 +2,7 @@
 
 import argparse
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -10,7 +10,7 @@ from typing import Literal, TypeVar
 import tyro
 from tyro.conf import Positional
 
-from tutelage.cli.demo import Demo, carry_out, say
+from tutelage.cli.demo import Demo, carry_out, carry_out_runs
 from tutelage.data.protocols import FewTeacherCalls, Standard
 from tutelage.engine import (
     DataConfig,
@@ -20,7 +20,6 @@ from tutelage.engine import (
     ScheduleConfig,
     StudentConfig,
     TeacherConfig,
-    run_grid,
 )
 from tutelage.engine.codec import protocol_from
 from tutelage.engine.teacher_config import AnswersConfig
@@ -63,11 +62,6 @@ class _Grid:
         stage = replace(stage, epochs=self.epochs or stage.epochs, optimizer=self.optimizer, schedule=self.schedule)
         data = replace(base.data, batch_size=self.batch_size or base.data.batch_size)
         return replace(base, data=data, stages=(stage,), engine=self.engine)
-
-    def carry_out(self, runs: Mapping[str, RunConfig]) -> None:
-        left = run_grid(runs, self.out, tell=say, workers=self.workers)
-        if left:
-            print(f"{len(left)} runs are still under way in other processes; the tables are without them")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +116,7 @@ def compare(args: Sequence[str]) -> None:
         workers = max(asked.workers, min(4, os.cpu_count() or 1))
         carry_out(Demo(out=asked.out, methods=("all",), seeds=asked.seeds, workers=workers))
     else:
-        asked.carry_out(_compared(asked))
+        carry_out_runs(_compared(asked), asked.out, workers=asked.workers)
     _write_tables(asked.out, title="Comparison")
 
 
@@ -218,7 +212,7 @@ def curve(args: Sequence[str]) -> None:
         seeds=asked.numbers,
         images=asked.images,
     )
-    asked.carry_out(runs)
+    carry_out_runs(runs, asked.out, workers=asked.workers)
     print(markdown_curve(asked.out))
     print(f"The page: {write_page(asked.out, asked.out / 'report.html', title='Accuracy against teacher calls')}")
 

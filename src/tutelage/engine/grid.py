@@ -1,6 +1,7 @@
 """Many runs as one piece of work: what is finished is not repeated, what was stopped goes on, and others may help."""
 
 import fcntl
+import gc
 import multiprocessing
 import os
 import warnings
@@ -81,6 +82,15 @@ def _help(cells: Mapping[str, RunConfig], folder: Path, tell: Callable[[str], No
         _carry_out(cells, folder, tell)
 
 
+@contextmanager
+def _thawing() -> Iterator[None]:
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
+@_thawing()
 def _carry_out(cells: Mapping[str, RunConfig], folder: Path, tell: Callable[[str], None]) -> list[str]:
     taken = []
     for number, (name, config) in enumerate(cells.items(), start=1):
@@ -97,6 +107,8 @@ def _carry_out(cells: Mapping[str, RunConfig], folder: Path, tell: Callable[[str
 
 
 def _outcome(config: RunConfig, path: Path) -> str:
+    gc.collect()
+    gc.freeze()  # until the grid ends: a run collects too, and to look through the libraries alone takes 0.1 s
     try:
         result = resume(path) if (path / "config.json").exists() else start(config, path)
     except DivergedError as error:

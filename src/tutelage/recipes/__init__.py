@@ -2,7 +2,7 @@
 
 from tutelage.recipes.compare import Pair, compare_runs, paired_up
 from tutelage.recipes.curve import curve_runs
-from tutelage.recipes.demo import DEMO_METHODS, demo_students, demo_teachers
+from tutelage.recipes.demo import DEMO_METHODS, demo_answers, demo_students, demo_teachers
 from tutelage.recipes.methods import with_method
 from tutelage.recipes.standard import RECIPES, ckd, crd, digits, imagenet, recipe_for, short
 from tutelage.recipes.variants import ALONE, Variant
@@ -17,6 +17,7 @@ __all__ = [
     "compare_runs",
     "crd",
     "curve_runs",
+    "demo_answers",
     "demo_students",
     "demo_teachers",
     "digits",

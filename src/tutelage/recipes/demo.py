@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tutelage.engine import RunConfig, StudentConfig, TeacherConfig
-from tutelage.methods import METHODS, ATConfig, CKDConfig, DKDConfig
+from tutelage.engine import AnswersConfig, RunConfig, StudentConfig, TeacherConfig
+from tutelage.methods import METHODS, ATConfig, CKDConfig, DKDConfig, RefilledConfig, ReviewKDConfig
+from tutelage.recipes.methods import with_method
 from tutelage.recipes.standard import digits
 from tutelage.recipes.variants import ALONE, Variant
 
-__all__ = ["DEMO_METHODS", "demo_students", "demo_teachers"]
+__all__ = ["DEMO_METHODS", "demo_answers", "demo_students", "demo_teachers"]
 
 DEMO_METHODS = (
     *(ALONE, "kd", "dkd", "fitnet", "rkd", "ickd", "ckd", "refilled", "iekd"),  # with a teacher
@@ -32,6 +33,23 @@ def demo_teachers() -> dict[str, RunConfig]:
     return {"teacher": large, "teacher-0-to-4": _of_classes(large, "0:5")}
 
 
+def demo_answers(out: Path) -> list[RunConfig]:
+    """For each teacher a run that reads all that any method reads of it: what the students are to find in the cache.
+
+    Args:
+        out: The folder of the finished teachers.
+
+    Example:
+        >>> [(run.teacher.weights, run.method.name) for run in demo_answers(Path("runs"))]
+        [('runs/teacher', 'review_kd'), ('runs/teacher-0-to-4', 'refilled')]
+    """
+    (base, teacher), (base_of_others, other_teacher) = _lessons(out)
+    return [
+        with_method(base, ReviewKDConfig(), teacher),
+        with_method(base_of_others, RefilledConfig(), other_teacher),
+    ]
+
+
 def demo_students(out: Path, *, seeds: int = 3, methods: Sequence[str] = DEMO_METHODS) -> dict[str, RunConfig]:
     """Name → run: the small network by every method, for every seed; then on the digits 5 to 9.
 
@@ -45,17 +63,24 @@ def demo_students(out: Path, *, seeds: int = 3, methods: Sequence[str] = DEMO_ME
         >>> list(demo_students(Path("runs"), seeds=1))[:3]
         ['ce-seed0', 'kd-seed0', 'dkd-seed0']
     """
-    base = replace(digits(), student=StudentConfig(model="zoo:digits_small"))
     words = dict.fromkeys(word for text in methods for word in ((ALONE, *METHODS) if text == "all" else (text,)))
+    (base, teacher), (base_of_others, other_teacher) = _lessons(out)
     shown = [_tuned(Variant.parse(word), base) for word in words]
     others = [replace(Variant.parse(word), name=f"other-classes-{word}") for word in OTHER_CLASSES]
-    teacher, other = (TeacherConfig(weights=str(out / name)) for name in demo_teachers())
     return {
         f"{variant.folder}-seed{seed}": variant.applied(replace(start, seed=seed), whose)
         for seed in range(seeds)
-        for start, whose, variants in ((base, teacher, shown), (_of_classes(base, "5:10"), other, others))
+        for start, whose, variants in ((base, teacher, shown), (base_of_others, other_teacher, others))
         for variant in variants
     }
+
+
+def _lessons(out: Path) -> list[tuple[RunConfig, TeacherConfig]]:
+    """The small network on the digits that each teacher is to teach it."""
+    base = replace(digits(), student=StudentConfig(model="zoo:digits_small"))
+    answers = AnswersConfig(cache=str(out / "answers"))
+    teachers = [TeacherConfig(weights=str(out / name), answers=answers) for name in demo_teachers()]
+    return [(base, teachers[0]), (_of_classes(base, "5:10"), teachers[1])]
 
 
 def _tuned(variant: Variant, base: RunConfig) -> Variant:
