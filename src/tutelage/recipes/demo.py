@@ -13,7 +13,7 @@ from tutelage.recipes.variants import ALONE, Variant
 __all__ = ["DEMO_METHODS", "demo_answers", "demo_students", "demo_teachers"]
 
 DEMO_METHODS = (
-    *(ALONE, "kd", "dkd", "fitnet", "rkd", "ickd", "ckd", "refilled", "iekd"),  # with a teacher
+    *(ALONE, "kd", "dkd", "fitnet", "rkd", "crd", "ickd", "ckd", "refilled", "iekd"),  # with a teacher
     *("dml", "ickd:source=peer", "label_smoothing", "ickd:source=student"),  # among peers, and alone
 )
 """What the demo shows: the four systems in all their paradigms, and a few others."""
