@@ -5,7 +5,7 @@ import pytest
 from tutelage.report import load_runs
 from tutelage.report.calls import charts_of
 from tutelage.report.calls_table import calls_notes
-from tutelage.report.findings import summary
+from tutelage.report.findings import summary, unnamed
 from tutelage.report.groups import groups_of
 
 
@@ -97,6 +97,11 @@ class TestWithoutTeacher:
         study.add_free("ickd", 0, 0.96, source="student")
         (group,) = groups(study)
         assert [each.label for each in group.rows] == ["ickd", "ickd without teacher"]
+        study.add_free("ickd", 0, 0.95, source="peer")
+        assert not unnamed(groups(study)[0].rows)  # of three rows, two have no teacher, and say so
+        study.add_free("ickd", 0, 0.94, source="student", k=3)
+        (note,) = unnamed(groups(study)[0].rows)
+        assert note == "ickd without teacher has k=unset, source=student where its name says nothing else."
 
     def test_the_page_says_in_how_many_ways_each(self, study):
         for number, method in enumerate(("kd", "rkd")):

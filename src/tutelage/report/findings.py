@@ -169,12 +169,19 @@ def unnamed(rows: Sequence[HasSettings]) -> list[str]:
         []
     """
     notes = []
-    for method in dict.fromkeys(row.method for row in rows):
-        most = usual([row.settings for row in rows if row.method == method])
+    kinds = dict.fromkeys(map(_kind, rows))
+    for method, taught in kinds:
+        most = usual([row.settings for row in rows if _kind(row) == (method, taught)])
         if most:
-            name = "the student alone" if method == ALONE else method
+            apart = " without teacher" if not taught and (method, True) in kinds else ""
+            name = "the student alone" if method == ALONE else method + apart
             notes.append(_opening(f"{name} has {named(most)} where its name says nothing else."))
     return notes
+
+
+def _kind(row: HasSettings) -> tuple[str, bool]:
+    """What rows are named by: their method, and whether they have a teacher."""
+    return row.method, any(key.startswith("teacher.") for key in row.settings)
 
 
 def difference(row: Row, other: Row, keys: Sequence[str]) -> str:
