@@ -63,7 +63,7 @@ def test_damaged_memory_is_named(study, content):
 def test_kept_answers_are_told_since_costs_then_depend_on_the_order(study, cache, said):
     teacher = {"model": "zoo:digits_large", "answers": {"cache": cache}}
     study.add("kd", 0, 0.95, settings={"teacher": teacher})
-    assert ("what a run found there cost it no call" in markdown_table(study.root)) is said
+    assert ("calls and seconds leave out those that a run found there already" in markdown_table(study.root)) is said
 
 
 def test_other_machines_are_told_in_markdown_too(study):

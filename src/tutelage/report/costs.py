@@ -32,7 +32,9 @@ def costs(group: Group) -> list[str]:
     if (machines := len({result.machine for result in results})) > 1:
         told.append(f"Runs of {machines} different machines: their seconds, images a second and memory do not compare.")
     if keeps_answers(group):
-        told.append("Answers of the teacher were kept: what a run found there cost it no call and no time.")
+        told.append(
+            "Answers of the teacher were kept: calls and seconds leave out those that a run found there already."
+        )
     return told[0 if kinds else 1 :]
 
 
